@@ -1,3 +1,5 @@
+// Package wire knows frames, primitives, pooled buffers and protocol errors: bytes only. It must never know what a
+// topic, a group or a connection is.
 package wire
 
 import (
