@@ -1,0 +1,213 @@
+package replica
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/wire"
+)
+
+// FetchPartition is what one fetch asks of one partition.
+type FetchPartition struct {
+	TP                 log.TopicPartition
+	TopicID            [16]byte
+	FetchOffset        int64
+	CurrentLeaderEpoch int32 // -1: no check
+	LastFetchedEpoch   int32 // -1: no check for divergence (KIP-595)
+	MaxBytes           int32
+	Err                error // decided before the read (unknown topic, not authorised); answered as it is
+}
+
+// FetchResult is one partition's answer. Slice must be released by whoever takes the result.
+type FetchResult struct {
+	Err            error
+	HighWatermark  int64
+	LastStable     int64
+	LogStart       int64
+	Slice          log.Slice
+	Aborted        []log.AbortedTxn
+	DivergingEpoch int32 // with DivergingEnd where the client's log left ours; -1 where it did not
+	DivergingEnd   int64
+
+	start log.OffsetMeta // where the fetch offset lies, for the estimate of what has arrived since
+}
+
+// FetchParams are what holds for all partitions of a fetch.
+type FetchParams struct {
+	MinBytes, MaxBytes int32
+	MaxWait            time.Duration
+	ReadCommitted      bool
+}
+
+// Fetch reads the partitions in order, at most MaxBytes in all but at least one batch of the first that has one (KIP-74),
+// and calls done once: at once when MinBytes are there, nothing may be waited for or a partition has an error, else when
+// they are or MaxWait has passed. done runs on the caller's goroutine in the first case, on one of the manager's else.
+// parts is kept until done returns.
+func (m *Manager) Fetch(p FetchParams, parts []FetchPartition, done func([]FetchResult)) {
+	results, total, final := m.read(p, parts)
+	if final || p.MaxWait <= 0 || total >= int(p.MinBytes) || len(parts) == 0 {
+		done(results)
+		return
+	}
+	d := &delayedFetch{m: m, params: p, parts: parts, start: make([]log.OffsetMeta, len(parts)), done: done}
+	keys := make([]log.TopicPartition, len(parts))
+	for i := range results {
+		d.start[i] = results[i].start
+		keys[i] = parts[i].TP
+		results[i].Slice.Release()
+	}
+	m.fetches.TryCompleteElseWatch(d, min(p.MaxWait, FetchTimeoutMax), keys...)
+}
+
+// read reads once. final says that an error or a divergence makes waiting pointless.
+func (m *Manager) read(p FetchParams, parts []FetchPartition) (results []FetchResult, total int, final bool) {
+	results = make([]FetchResult, len(parts))
+	left := int(p.MaxBytes)
+	for i := range parts {
+		r := &results[i]
+		m.readOne(p, &parts[i], left, total == 0, r)
+		n := r.Slice.Len()
+		total += n
+		left = max(left-n, 0)
+		if r.Err != nil || r.DivergingEpoch >= 0 {
+			final = true
+		}
+	}
+	return results, total, final
+}
+
+func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne bool, r *FetchResult) {
+	r.HighWatermark, r.LastStable, r.LogStart, r.DivergingEpoch = -1, -1, -1, -1
+	if f.Err != nil {
+		r.Err = f.Err
+		return
+	}
+	part, err := m.Get(f.TP)
+	if err != nil {
+		r.Err = err
+		return
+	}
+	if err := part.CheckEpoch(f.CurrentLeaderEpoch); err != nil {
+		r.Err = err
+		return
+	}
+	if err := part.Closed(); err != nil {
+		r.Err = err
+		return
+	}
+	l, err := part.Log()
+	if err != nil {
+		r.Err = err
+		return
+	}
+	hw, lso := l.HighWatermark(), l.LastStable()
+	r.HighWatermark, r.LastStable, r.LogStart = hw.Offset, lso.Offset, l.LogStartOffset()
+	if f.LastFetchedEpoch >= 0 {
+		epoch, end := l.EpochEnd(f.LastFetchedEpoch, hw)
+		if epoch < 0 || end < 0 {
+			r.Err = wire.Errorf(kerr.OffsetOutOfRange, "%s-%d: no epoch at or below %d is known", f.TP.Topic, f.TP.Partition, f.LastFetchedEpoch)
+			return
+		}
+		if epoch < f.LastFetchedEpoch || end < f.FetchOffset {
+			r.DivergingEpoch, r.DivergingEnd = epoch, end
+			return
+		}
+	}
+	bound := hw
+	if p.ReadCommitted {
+		bound = lso
+	}
+	limit := min(left, int(f.MaxBytes))
+	s, err := l.Read(f.FetchOffset, limit, bound, minOne)
+	if err != nil {
+		r.Err = err
+		return
+	}
+	r.Slice = s
+	r.start = bound
+	if s.Len() > 0 {
+		r.start = log.OffsetMeta{Offset: f.FetchOffset, SegmentBase: s.SegmentBase(), Position: s.Position()}
+	}
+	if p.ReadCommitted && s.Len() > 0 {
+		r.Aborted = l.AbortedTxns(f.FetchOffset, bound.Offset)
+	}
+}
+
+// delayedFetch waits in the purgatory under each of its partitions.
+type delayedFetch struct {
+	m      *Manager
+	params FetchParams
+	parts  []FetchPartition
+	start  []log.OffsetMeta
+	done   func([]FetchResult)
+	fired  atomic.Bool
+}
+
+// TryComplete answers when enough has arrived, or something happened to a partition that the client must hear of. It only
+// compares positions; the read itself runs on its own goroutine, because this is called from the commit thread.
+func (d *delayedFetch) TryComplete() bool {
+	if d.fired.Load() {
+		return true
+	}
+	arrived := 0
+	for i := range d.parts {
+		n := d.arrived(i)
+		if n == math.MaxInt {
+			arrived = n
+			break
+		}
+		arrived += min(n, int(d.parts[i].MaxBytes))
+	}
+	if arrived < int(d.params.MinBytes) {
+		return false
+	}
+	d.finish()
+	return true
+}
+
+// arrived is how many bytes the partition has gained since the fetch was parked; MaxInt where the fetch must end now.
+func (d *delayedFetch) arrived(i int) int {
+	f := &d.parts[i]
+	part, err := d.m.Get(f.TP)
+	if err != nil || part.Closed() != nil || part.CheckEpoch(f.CurrentLeaderEpoch) != nil {
+		return math.MaxInt
+	}
+	l := part.opened.Load()
+	if l == nil {
+		return 0
+	}
+	bound := l.HighWatermark()
+	if d.params.ReadCommitted {
+		bound = l.LastStable()
+	}
+	start := d.start[i]
+	switch {
+	case f.FetchOffset < l.LogStartOffset():
+		return math.MaxInt
+	case bound.Offset <= start.Offset:
+		return 0
+	case bound.SegmentBase != start.SegmentBase:
+		return math.MaxInt
+	default:
+		return int(bound.Position - start.Position)
+	}
+}
+
+// Expire answers with what there is.
+func (d *delayedFetch) Expire() { d.finish() }
+
+func (d *delayedFetch) finish() {
+	if !d.fired.CompareAndSwap(false, true) {
+		return
+	}
+	d.m.running.Add(1)
+	go func() {
+		defer d.m.running.Done()
+		results, _, _ := d.m.read(d.params, d.parts)
+		d.done(results)
+	}()
+}

@@ -1,0 +1,192 @@
+// Package replica knows the partitions this broker holds: which it leads, up to where they are committed, who waits
+// for what. It must never know the wire format of a request, a connection, or how bytes lie on a disk.
+//
+// Records travel: Partition.Append writes to the log; the log's commit thread makes them durable and calls OnDurable;
+// the high watermark moves; waiting produces and fetches are answered. No lock is held over a write or an fsync.
+package replica
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/purgatory"
+	"github.com/ottla/ottla/internal/timewheel"
+	"github.com/ottla/ottla/internal/wire"
+)
+
+// Options are what a Manager is made of; all but OnCommitted are required.
+type Options struct {
+	Logs       *log.Manager
+	Wheel      *timewheel.Wheel
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	// TopicConfig gives the log settings of a topic, from the newest metadata.
+	TopicConfig func(topic string) log.Config
+	// OnCommitted is told of every high watermark that moved (the coordinators listen). It must not block.
+	OnCommitted func(tp log.TopicPartition, highWatermark int64)
+}
+
+// Manager holds the replicas of this broker.
+type Manager struct {
+	logs        *log.Manager
+	wheel       *timewheel.Wheel
+	logger      *slog.Logger
+	topicConfig func(topic string) log.Config
+	onCommitted func(tp log.TopicPartition, highWatermark int64)
+	fetches     *purgatory.Purgatory[log.TopicPartition]
+
+	mu    sync.RWMutex
+	parts map[log.TopicPartition]*Partition
+
+	running sync.WaitGroup // goroutines that finish delayed fetches
+}
+
+// NewManager makes a manager of no partitions.
+func NewManager(o Options) *Manager {
+	return &Manager{
+		logs: o.Logs, wheel: o.Wheel, logger: o.Logger, topicConfig: o.TopicConfig, onCommitted: o.OnCommitted,
+		fetches: purgatory.New[log.TopicPartition]("fetch", o.Wheel, o.Registerer),
+		parts:   map[log.TopicPartition]*Partition{},
+	}
+}
+
+func (m *Manager) committed(tp log.TopicPartition, hw int64) {
+	if m.onCommitted != nil {
+		m.onCommitted(tp, hw)
+	}
+}
+
+// Lead makes this broker the leader of a partition in the given epoch, or moves a partition it leads to that epoch.
+// The log is not touched until somebody uses it.
+func (m *Manager) Lead(tp log.TopicPartition, topicID [16]byte, epoch int32) {
+	m.mu.Lock()
+	p := m.parts[tp]
+	if p == nil || p.topicID != topicID {
+		p = &Partition{m: m, tp: tp, topicID: topicID}
+		m.parts[tp] = p
+	}
+	m.mu.Unlock()
+	if old := p.leaderEpoch.Swap(epoch); old != epoch {
+		if l := p.opened.Load(); l != nil {
+			if err := l.SetLeaderEpoch(epoch, l.LogEnd().Offset); err != nil {
+				p.OnOffline(l, err)
+			}
+		}
+	}
+}
+
+// Drop ends a partition whose topic was deleted: waiters are told, the files go.
+func (m *Manager) Drop(tp log.TopicPartition) {
+	m.mu.Lock()
+	p := m.parts[tp]
+	delete(m.parts, tp)
+	m.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.shut(wire.Errorf(kerr.UnknownTopicOrPartition, "%s-%d was deleted", tp.Topic, tp.Partition))
+	p.openMu.Lock()
+	defer p.openMu.Unlock()
+	if err := m.logs.Delete(tp); err != nil {
+		m.logger.Error("the files of a deleted partition could not be removed; they are removed at the next start", "topic", tp.Topic, "partition", tp.Partition, "error", err)
+	}
+}
+
+// UpdateConfig hands the newest settings of a topic to its open logs.
+func (m *Manager) UpdateConfig(topic string) {
+	var open []*log.Log
+	m.mu.RLock()
+	for tp, p := range m.parts {
+		if l := p.opened.Load(); l != nil && tp.Topic == topic {
+			open = append(open, l)
+		}
+	}
+	m.mu.RUnlock()
+	cfg := m.topicConfig(topic)
+	for _, l := range open {
+		l.UpdateConfig(cfg)
+	}
+}
+
+// UpdateAllConfigs hands the newest settings to every open log, after the broker's own defaults have changed.
+func (m *Manager) UpdateAllConfigs() {
+	m.mu.RLock()
+	open := make(map[string][]*log.Log)
+	for tp, p := range m.parts {
+		if l := p.opened.Load(); l != nil {
+			open[tp.Topic] = append(open[tp.Topic], l)
+		}
+	}
+	m.mu.RUnlock()
+	for topic, logs := range open {
+		cfg := m.topicConfig(topic)
+		for _, l := range logs {
+			l.UpdateConfig(cfg)
+		}
+	}
+}
+
+// Get is the partition this broker leads under that name.
+func (m *Manager) Get(tp log.TopicPartition) (*Partition, error) {
+	m.mu.RLock()
+	p := m.parts[tp]
+	m.mu.RUnlock()
+	if p == nil {
+		return nil, kerr.UnknownTopicOrPartition
+	}
+	return p, nil
+}
+
+// Partitions are all replicas of this broker, in no order.
+func (m *Manager) Partitions() []*Partition {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	all := make([]*Partition, 0, len(m.parts))
+	for _, p := range m.parts {
+		all = append(all, p)
+	}
+	return all
+}
+
+// OpenAll opens every log that is on disk and not open yet, a few at a time, until ctx ends. Requests do not wait for it:
+// a partition asked for in the meantime opens at once.
+func (m *Manager) OpenAll(ctx context.Context, parallel int) error {
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for _, e := range m.logs.Existing() {
+		if ctx.Err() != nil {
+			break
+		}
+		p, err := m.Get(e.TopicPartition)
+		if err != nil || p.topicID != e.TopicID {
+			continue
+		}
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return nil
+			}
+			_, _ = p.Log() // an error is logged there, and remembered as the partition's state
+			return nil
+		})
+	}
+	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// Close ends every wait with an error that clients retry, and returns once nothing of the manager runs.
+func (m *Manager) Close() {
+	for _, p := range m.Partitions() {
+		p.shut(wire.Errorf(kerr.NotLeaderForPartition, "the broker is shutting down"))
+	}
+	m.running.Wait()
+}
+
+// FetchTimeoutMax bounds the wait a client may ask for.
+const FetchTimeoutMax = 24 * time.Hour
