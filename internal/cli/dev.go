@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *command) dev() *cobra.Command {
+	var data, host string
+	var port int
+	var verbose bool
+	var set []string
+	cmd := &cobra.Command{
+		Use: "dev", Short: "Run a broker on this machine: no configuration, no format step", Args: cobra.NoArgs,
+		Example: "  ottla dev\n  ottla dev --data ./data --port 0",
+	}
+	cmd.Flags().StringVar(&data, "data", "./ottla-data", "folder of the data; made if absent")
+	cmd.Flags().StringVar(&host, "host", "127.0.0.1", "address to listen on")
+	cmd.Flags().IntVar(&port, "port", 9092, "port to listen on; 0 picks a free one")
+	cmd.Flags().StringArrayVar(&set, "set", nil, "setting by Kafka's name, name=value (repeatable)")
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log what the broker does")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if port < 0 || port > 65535 {
+			return fmt.Errorf("--port %d is no port; give one from 0 (pick one) to 65535", port)
+		}
+		o := RunOptions{DataDir: data, Listen: net.JoinHostPort(host, strconv.Itoa(port)), Set: set, Dev: true, Verbose: verbose}
+		return c.env.Run(cmd.Context(), o, func(r Running) {
+			out := c.env.Stdout
+			for _, w := range r.Warnings {
+				fmt.Fprintf(c.env.Stderr, "warning: %s\n", w)
+			}
+			at := ""
+			if r.Address != "localhost:9092" && r.Address != "127.0.0.1:9092" {
+				at = " -b " + r.Address
+			}
+			fmt.Fprintf(out, "Ottla is ready at %s (in %d ms)\n", r.Address, r.ReadyIn.Milliseconds())
+			fmt.Fprintf(out, "data in %s, cluster %s\n\n", r.DataDir, r.ClusterID)
+			fmt.Fprintf(out, "  echo hello | ottla produce greetings%s\n", at)
+			fmt.Fprintf(out, "  ottla consume greetings%s\n", at)
+			fmt.Fprintf(out, "  ottla topic list%s\n\n", at)
+			fmt.Fprintln(out, "Ctrl-C stops it.")
+		})
+	}
+	return cmd
+}

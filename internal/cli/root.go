@@ -1,0 +1,202 @@
+// Package cli is the command line: one file per command. It knows flags, what to print and the Kafka protocol through a
+// client library; it must never know a broker's inside (how to start one is handed in by main).
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Env is what a command needs from the world.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+	// Run starts a broker with the given settings, calls ready once it answers, and returns when ctx ends and it has stopped.
+	Run     func(ctx context.Context, o RunOptions, ready func(Running)) error
+	Version string
+}
+
+// RunOptions say which broker to run. Config keys are Kafka's names.
+type RunOptions struct {
+	ConfigFile string
+	DataDir    string
+	Listen     string // host:port of a plain listener; "" leaves it to the configuration
+	Set        []string
+	Dev        bool
+	Verbose    bool
+}
+
+// Running is what a started broker says of itself.
+type Running struct {
+	Address, DataDir, ClusterID string
+	Warnings                    []string
+	ReadyIn                     time.Duration
+}
+
+// dialTimeout bounds how long a wrong address can keep the user waiting.
+const dialTimeout = 3 * time.Second
+
+// command is the state the flags of all client commands share.
+type command struct {
+	env     Env
+	brokers []string
+	output  string
+	timeout time.Duration
+}
+
+// New is the whole command tree.
+func New(env Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "ottla",
+		Short:         "An event streaming platform that speaks the Kafka protocol",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       env.Version,
+	}
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	c := &command{env: env}
+	def := env.Getenv("OTTLA_BOOTSTRAP")
+	if def == "" {
+		def = "localhost:9092"
+	}
+	root.PersistentFlags().StringSliceVarP(&c.brokers, "bootstrap", "b", []string{def}, "broker addresses, host:port[,host:port]; default from OTTLA_BOOTSTRAP")
+	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "output: text or json")
+	root.PersistentFlags().DurationVar(&c.timeout, "timeout", 15*time.Second, "how long a request may take")
+	root.AddCommand(c.dev(), c.start(), c.topic(), c.produce(), c.consume(), c.group(), c.cluster())
+	return root
+}
+
+// Execute runs the command line and returns the exit code.
+func Execute(ctx context.Context, env Env, args []string) int {
+	root := New(env)
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+			return 130
+		}
+		fmt.Fprintln(env.Stderr, "ottla:", err)
+		return 1
+	}
+	return 0
+}
+
+func (c *command) json() bool { return c.output == "json" }
+
+func (c *command) checkOutput() error {
+	if c.output != "text" && c.output != "json" {
+		return fmt.Errorf("--output %q is not known; it is text or json", c.output)
+	}
+	return nil
+}
+
+// client connects, or says within dialTimeout which addresses were tried and what each said.
+func (c *command) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	if err := c.checkOutput(); err != nil {
+		return nil, err
+	}
+	if err := c.reachable(ctx); err != nil {
+		return nil, err
+	}
+	opts = append([]kgo.Opt{kgo.SeedBrokers(c.brokers...), kgo.ClientID("ottla-cli"), kgo.DialTimeout(dialTimeout), kgo.RequestTimeoutOverhead(5 * time.Second)}, opts...)
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	pingCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := cl.Ping(pingCtx); err != nil {
+		cl.Close()
+		return nil, fmt.Errorf("%s accepts connections but does not answer as a Kafka broker within %v: %w", strings.Join(c.brokers, ", "), dialTimeout, err)
+	}
+	return cl, nil
+}
+
+func (c *command) reachable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	errs := make([]error, len(c.brokers))
+	var wg sync.WaitGroup
+	for i, addr := range c.brokers {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			c.brokers[i] = net.JoinHostPort(addr, "9092")
+		}
+		wg.Go(func() {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.brokers[i])
+			if errs[i] = err; err == nil {
+				errs[i] = conn.Close()
+			}
+		})
+	}
+	wg.Wait()
+	var tried []string
+	for i, err := range errs {
+		if err == nil {
+			return nil
+		}
+		tried = append(tried, fmt.Sprintf("  %s: %v", c.brokers[i], err))
+	}
+	return fmt.Errorf("no broker answers; tried\n%s\nStart one with `ottla dev`, or name its address with --bootstrap host:port", strings.Join(tried, "\n"))
+}
+
+// admin runs f with an admin client.
+func (c *command) admin(cmd *cobra.Command, f func(ctx context.Context, adm *kadm.Client) error) error {
+	return c.withClient(cmd, func(ctx context.Context, cl *kgo.Client) error { return f(ctx, kadm.NewClient(cl)) })
+}
+
+// withClient runs f with a connected client and the request timeout.
+func (c *command) withClient(cmd *cobra.Command, f func(ctx context.Context, cl *kgo.Client) error) error {
+	cl, err := c.client(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), c.timeout)
+	defer cancel()
+	return f(ctx, cl)
+}
+
+func (c *command) printJSON(v any) error {
+	enc := json.NewEncoder(c.env.Stdout)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// table prints rows under a header, aligned.
+func (c *command) table(header string, rows func(row func(cells ...any))) error {
+	w := tabwriter.NewWriter(c.env.Stdout, 0, 4, 2, ' ', 0)
+	if header != "" {
+		fmt.Fprintln(w, strings.ReplaceAll(header, " ", "\t"))
+	}
+	rows(func(cells ...any) {
+		for i, cell := range cells {
+			if i > 0 {
+				fmt.Fprint(w, "\t")
+			}
+			fmt.Fprint(w, cell)
+		}
+		fmt.Fprintln(w)
+	})
+	return w.Flush()
+}
+
+// OSEnv is the real world.
+func OSEnv() Env {
+	return Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+}

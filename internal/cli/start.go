@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *command) start() *cobra.Command {
+	o := RunOptions{Verbose: true}
+	cmd := &cobra.Command{
+		Use: "start", Short: "Run a broker from a configuration", Args: cobra.NoArgs,
+		Long:    "Run a broker from a configuration: ottla.yaml or a Kafka server.properties, with Kafka's own names.\nEnvironment variables (OTTLA_LOG_RETENTION_HOURS=24) go over the file, --set over both.",
+		Example: "  ottla start -c ottla.yaml\n  ottla start -c server.properties --set log.retention.hours=24",
+	}
+	cmd.Flags().StringVarP(&o.ConfigFile, "config", "c", "", "configuration: a .yaml file, or .properties as Kafka's")
+	cmd.Flags().StringVar(&o.DataDir, "data", "", "folder of the data; instead of log.dirs")
+	cmd.Flags().StringArrayVar(&o.Set, "set", nil, "setting, name=value (repeatable)")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return c.env.Run(cmd.Context(), o, func(r Running) {
+			for _, w := range r.Warnings {
+				fmt.Fprintf(c.env.Stderr, "warning: %s\n", w)
+			}
+			fmt.Fprintf(c.env.Stdout, "Ottla is ready at %s (in %d ms)\ndata in %s, cluster %s\n", r.Address, r.ReadyIn.Milliseconds(), r.DataDir, r.ClusterID)
+		})
+	}
+	return cmd
+}
