@@ -126,8 +126,7 @@ func TestTaskMaySchedule(t *testing.T) {
 		defer w.Close()
 		n := 0
 		done := make(chan struct{})
-		var tm *Timer
-		tm = &Timer{}
+		tm := &Timer{}
 		tm.Task = Func(func() {
 			if n++; n == 100 {
 				close(done)
