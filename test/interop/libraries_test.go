@@ -23,23 +23,23 @@ type library struct {
 	name    string
 	command func() (args, env []string, err error)
 
-	plainHeaders bool // headers are a map there: no null values, no name twice
-	nullIsEmpty  bool // it does not tell a null header value from an empty one
-	next         bool // speaks KIP-848
-	plainListing bool // describes or alters no configs
+	mapHeaders    bool // headers are a map there: no name twice
+	noNullHeaders bool // refuses or alters null header values
+	emptyIsNull   bool // does not tell an empty value from a null one
+	next          bool // speaks KIP-848
 }
 
 func libraries() []library {
 	return []library{
 		{name: "java", command: javaClient, next: true},
 		{name: "confluent-kafka", command: pythonClient("confluent_client.py"), next: true},
-		{name: "kafka-python", command: pythonClient("kafka_python_client.py")},
+		{name: "kafka-python", command: pythonClient("kafka_python_client.py"), noNullHeaders: true},
 		{name: "aiokafka", command: pythonClient("aiokafka_client.py")},
-		{name: "kafkajs", command: nodeClient("node", "kafkajs_client.js"), plainHeaders: true},
-		{name: "confluent-kafka-javascript", command: nodeClient("node-native", "confluent_client.js"), plainHeaders: true, next: true},
+		{name: "kafkajs", command: nodeClient("node", "kafkajs_client.js"), mapHeaders: true, noNullHeaders: true},
+		{name: "confluent-kafka-javascript", command: nodeClient("node-native", "confluent_client.js"), mapHeaders: true, noNullHeaders: true, emptyIsNull: true, next: true},
 		{name: "franz-go", command: goClient("franz"), next: true},
 		{name: "sarama", command: goClient("sarama")},
-		{name: "kafka-go", command: goClient("kafka-go"), nullIsEmpty: true},
+		{name: "kafka-go", command: goClient("kafka-go"), emptyIsNull: true},
 	}
 }
 
@@ -178,7 +178,6 @@ type command struct {
 	Cmd        string            `json:"cmd"`
 	Topic      string            `json:"topic,omitempty"`
 	Codec      string            `json:"codec,omitempty"`
-	Codecs     []string          `json:"codecs,omitempty"` // that a topic to be consumed holds
 	Idempotent bool              `json:"idempotent,omitempty"`
 	Records    []rec             `json:"records,omitempty"`
 	Partitions int32             `json:"partitions,omitempty"`
@@ -210,6 +209,7 @@ type program struct {
 	cmd     *exec.Cmd
 	in      io.WriteCloser
 	replies chan reply
+	eof     chan struct{} // closed when everything it printed is in replies
 	errs    *syncBuffer
 }
 
@@ -235,7 +235,7 @@ func (l library) start(t *testing.T) *program {
 	t.Helper()
 	args, env, err := l.command()
 	skipOrFail(t, err)
-	p := &program{cmd: exec.Command(args[0], append(args[1:], broker(t).Addr)...), replies: make(chan reply, 10000), errs: &syncBuffer{}}
+	p := &program{cmd: exec.Command(args[0], append(args[1:], broker(t).Addr)...), replies: make(chan reply, 100_000), eof: make(chan struct{}), errs: &syncBuffer{}}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = p.errs
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -250,6 +250,7 @@ func (l library) start(t *testing.T) *program {
 		t.Skipf("%s cannot be run: %v", l.name, err)
 	}
 	go func() {
+		defer close(p.eof)
 		defer close(p.replies)
 		sc := bufio.NewScanner(out)
 		sc.Buffer(nil, 64<<20)
@@ -298,8 +299,12 @@ func (p *program) ask(t *testing.T, c command) reply {
 	return reply{}
 }
 
-// kill ends the program as a crash would.
+// kill ends the program as a crash would. What it had printed before is still in replies.
 func (p *program) kill() {
 	p.cmd.Process.Kill()
+	select {
+	case <-p.eof:
+	case <-time.After(5 * time.Second):
+	}
 	p.cmd.Wait()
 }

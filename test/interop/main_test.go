@@ -194,6 +194,14 @@ func createTopic(t *testing.T, partitions int32, configs map[string]string) stri
 	if _, err := admin(t).CreateTopic(patience(t, 30*time.Second), partitions, 1, cs, topic); err != nil {
 		t.Fatal(err)
 	}
+	// Kafka answers before its own request threads know the topic; not every client retries what they say then.
+	eventually(t, 10*time.Second, func() error {
+		ends, err := admin(t).ListEndOffsets(patience(t, 10*time.Second), topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		return err
+	})
 	return topic
 }
 

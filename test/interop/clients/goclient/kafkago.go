@@ -13,8 +13,11 @@ import (
 type kafkaGo struct{ boot string }
 
 func (k *kafkaGo) client() *kafka.Client {
-	return &kafka.Client{Addr: kafka.TCP(k.boot), Timeout: 30 * time.Second}
+	return &kafka.Client{Addr: kafka.TCP(k.boot), Timeout: 30 * time.Second, Transport: freshTransport()}
 }
+
+// freshTransport looks for new topics at once; the default one keeps its picture of the cluster for six seconds.
+func freshTransport() *kafka.Transport { return &kafka.Transport{MetadataTTL: 50 * time.Millisecond} }
 
 // byHand sends every record to the partition that the test names.
 type byHand struct{}
@@ -25,11 +28,10 @@ func (k *kafkaGo) produce(c command) (answer, error) {
 	if c.Idempotent {
 		return answer{}, unsupported("kafka-go has no idempotent producer")
 	}
-	w := &kafka.Writer{Addr: kafka.TCP(k.boot), Topic: c.Topic, Balancer: byHand{}, RequiredAcks: kafka.RequireAll, BatchTimeout: 20 * time.Millisecond,
+	w := &kafka.Writer{Addr: kafka.TCP(k.boot), Transport: freshTransport(), Topic: c.Topic, Balancer: byHand{}, RequiredAcks: kafka.RequireAll, BatchTimeout: 20 * time.Millisecond,
 		Compression: map[string]kafka.Compression{"gzip": kafka.Gzip, "snappy": kafka.Snappy, "lz4": kafka.Lz4, "zstd": kafka.Zstd}[c.Codec]}
 	defer w.Close()
 	offsets := map[int32][]int64{}
-	w.Completion = func(ms []kafka.Message, err error) {}
 	ms := make([]kafka.Message, len(c.Records))
 	for i, r := range c.Records {
 		ms[i] = kafka.Message{Key: r.K, Value: r.V, Time: time.UnixMilli(r.TS), WriterData: int(r.P)}

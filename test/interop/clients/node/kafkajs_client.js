@@ -3,18 +3,24 @@
 const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, logLevel } = require('kafkajs');
 const h = require('./harness');
 
-const lz4 = require('lz4js');
+// kafkajs brings gzip; the other codecs are plug-ins, as its manual shows.
+const lz4 = require('lz4-napi');
+const zstd = require('@bokuweb/zstd-wasm');
+const zstdReady = zstd.init();
 CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy');
 CompressionCodecs[CompressionTypes.LZ4] = () => ({
-  compress: async (encoder) => Buffer.from(lz4.compress(encoder.buffer)),
-  decompress: async (buffer) => Buffer.from(lz4.decompress(buffer)),
+  compress: (encoder) => lz4.compressFrame(encoder.buffer),
+  decompress: (buffer) => lz4.decompressFrame(buffer),
+});
+CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+  compress: async (encoder) => (await zstdReady, Buffer.from(zstd.compress(encoder.buffer))),
+  decompress: async (buffer) => (await zstdReady, Buffer.from(zstd.decompress(buffer))),
 });
 
 const kafka = new Kafka({ clientId: 'interop', brokers: [process.argv[2]], logLevel: logLevel.NOTHING, retry: { initialRetryTime: 50, retries: 8 } });
-const codecs = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4 };
+const codecs = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4, zstd: CompressionTypes.ZSTD };
 
 async function produce(cmd) {
-  if (!(cmd.codec in codecs)) throw new h.Unsupported('kafkajs has no ' + cmd.codec + ' of its own and no maintained plug-in');
   const p = kafka.producer({ idempotent: !!cmd.idempotent });
   await p.connect();
   try {
@@ -29,7 +35,6 @@ async function produce(cmd) {
 }
 
 async function consume(cmd) {
-  if (cmd.codecs && cmd.codecs.includes('zstd')) throw new h.Unsupported('kafkajs cannot read zstd without a plug-in');
   const c = kafka.consumer({ groupId: 'read-' + Math.random().toString(36).slice(2) });
   const out = [];
   await c.connect();
