@@ -58,6 +58,9 @@ func FuzzFetchRequest(f *testing.F) {
 		want := kmsg.NewPtrFetchRequest()
 		want.Version = version
 		if err := want.ReadFrom(body); err != nil {
+			if want.IsFlexible() && version < FetchMaxVersion {
+				return // kmsg reads tags of later versions, too, and may stumble over them
+			}
 			t.Fatalf("kmsg: %v", err)
 		}
 		if err := fetchEqual(&got, want); err != nil {
