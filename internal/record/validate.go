@@ -130,7 +130,7 @@ func Validate(in []byte, o ValidateOptions) (Result, error) {
 		if !ok || !first && o.Origin == Client {
 			break
 		}
-		v := validator{o: &o, batch: batch, h: h}
+		v := validator{o: o, batch: batch, h: h}
 		if err := v.run(&res); err != nil {
 			return res, err
 		}
@@ -243,7 +243,7 @@ func validateReplica(in []byte) (Result, error) {
 
 // validator validates one batch.
 type validator struct {
-	o       *ValidateOptions
+	o       ValidateOptions
 	batch   []byte
 	h       Header
 	maxTime int64  // the records' largest time, as far as it has been looked for
