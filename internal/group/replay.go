@@ -11,8 +11,6 @@ import (
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
-var _ coordinator.Shard = (*Shard)(nil)
-
 // Replay applies one record: from the log while the shard is loading, after an operation of its own when it is live.
 // producerID is -1 for a record outside of a transaction. Records of a type that this release does not handle are
 // passed over, so that a topic written by a newer one still loads.
