@@ -96,14 +96,14 @@ func (d *decoder) openZstd(payload []byte, limit int64) (io.Reader, error) {
 // has seen a byte, this one allocates what comes out.
 func (d *decoder) openWideZstd(payload []byte, limit int64) (io.Reader, error) {
 	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(MaxDecompressedBytes), zstd.WithDecoderMaxMemory(uint64(limit)))
+		zstd.WithDecoderMaxWindow(MaxDecompressedBytes), zstd.WithDecoderMaxMemory(max(uint64(limit), zstdMaxWindowBytes)))
 	if err != nil {
 		panic("BUG: zstd decoder options: " + err.Error())
 	}
 	defer dec.Close()
 	out, err := dec.DecodeAll(payload, nil)
 	switch {
-	case errors.Is(err, zstd.ErrDecoderSizeExceeded):
+	case errors.Is(err, zstd.ErrDecoderSizeExceeded), int64(len(out)) > limit:
 		return nil, faultf(faultLimit, "decompresses to more than is allowed", nil)
 	case err != nil:
 		return nil, faultf(faultCodec, "cannot be decompressed as zstd", err)
