@@ -180,3 +180,34 @@ func FuzzRecords(f *testing.F) {
 		}
 	})
 }
+
+// The quick look at records that are not compressed accepts exactly what the reader reads with offsets one after the other.
+func FuzzScanPlain(f *testing.F) {
+	for _, b := range seeds(f) {
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) < HeaderSize {
+			return
+		}
+		b = with(fix(b), func(h *Header) { h.Attributes &^= attrCodecMask })
+		h, err := ParseHeader(b)
+		if err != nil || h.NumRecords <= 0 {
+			return
+		}
+		keyed := h.BaseOffset == 0 && h.Attributes&attrControl != 0
+		i, maxTime := int32(0), NoTimestamp
+		err = Records(b, Limits{}, func(r *Record) error {
+			if r.OffsetDelta != i || keyed && r.Key == nil {
+				return errors.New("refused")
+			}
+			i++
+			maxTime = max(maxTime, r.Timestamp(&h))
+			return nil
+		})
+		s := scanPlain(b[HeaderSize:], &h, -1<<63, 1<<63-1, keyed)
+		if s.ok != (err == nil) || s.ok && s.maxTime != maxTime {
+			t.Fatalf("scan %+v, reader %v %d", s, err, maxTime)
+		}
+	})
+}

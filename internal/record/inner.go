@@ -2,6 +2,7 @@ package record
 
 import (
 	"errors"
+	"math"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -15,27 +16,50 @@ type plainScan struct {
 	maxTime int64
 }
 
+// beyond is the position after a varint that is malformed or cut: past every end, so that one check after several
+// varints finds it.
+const beyond = math.MaxInt
+
+// uvar32 reads the varint at b[p] as the unsigned number that zigzag has made of it, and gives the position after it. One
+// and two bytes are what nearly all varints of records take.
+func uvar32(b []byte, p int) (uint32, int) {
+	if p >= len(b) {
+		return 0, beyond
+	}
+	c := b[p]
+	if c < 0x80 {
+		return uint32(c), p + 1
+	}
+	if p+1 < len(b) && b[p+1] < 0x80 {
+		return uint32(c&0x7f) | uint32(b[p+1])<<7, p + 2
+	}
+	v, n := varint32Slow(b[p:])
+	if n <= 0 {
+		return 0, beyond
+	}
+	return uint32(v<<1) ^ uint32(v>>31), p + n
+}
+
 // scanPlain walks the records of a batch without looking at their keys and values: sizes that fit, times from lo to hi, keys
 // where they must be, offsets one after the other. It allocates nothing and says no more than that something is wrong;
 // validator.inside says what.
 func scanPlain(b []byte, h *Header, lo, hi int64, keyed bool) plainScan {
 	s := plainScan{maxTime: NoTimestamp}
 	fixed := h.TimestampType() == LogAppendTime
-	for i := range h.NumRecords {
-		size, n := varint32(b)
-		if n <= 0 || size < minRecordBytes-1 || int(size) > len(b)-n {
+	p := 0
+	for i := range uint32(h.NumRecords) {
+		size, at := uvar32(b, p)
+		if at == beyond || size&1 != 0 || int(size>>1) > len(b)-at || size>>1 < minRecordBytes-1 {
 			return s
 		}
-		rec := b[n : n+int(size)]
-		b = b[n+int(size):]
-		rec = rec[1:] // attributes: none are in use
-		delta, n := varint64(rec)
+		end := at + int(size>>1)
+		rec := b[:end]
+		delta, n := varint64(rec[at+1:]) // after the attributes, of which none are in use
 		if n <= 0 {
 			return s
 		}
-		rec = rec[n:]
-		offset, n := varint32(rec)
-		if n <= 0 || offset != i {
+		offset, at := uvar32(rec, at+1+n)
+		if at == beyond || offset != i<<1 {
 			return s
 		}
 		t := h.BaseTimestamp + delta
@@ -46,59 +70,52 @@ func scanPlain(b []byte, h *Header, lo, hi int64, keyed bool) plainScan {
 			return s
 		}
 		s.maxTime = max(s.maxTime, t)
-		if !scanFields(rec[n:], keyed) {
+		if !scanFields(rec, at, keyed) {
 			return s
 		}
+		p = end
 	}
-	s.ok = len(b) == 0
+	s.ok = p == len(b)
 	return s
 }
 
-// scanFields walks key, value and headers, which must fill b.
-func scanFields(b []byte, keyed bool) bool {
-	key, n := varint32(b)
-	if n <= 0 || keyed && key < 0 {
+// scanFields walks key, value and headers from rec[p] on, which must end where rec does.
+func scanFields(rec []byte, p int, keyed bool) bool {
+	key, p := uvar32(rec, p)
+	if keyed && key&1 != 0 {
 		return false
 	}
-	b = b[n:]
-	if key > 0 {
-		if int(key) > len(b) {
-			return false
-		}
-		b = b[key:]
-	}
-	value, n := varint32(b)
-	if n <= 0 {
+	p = skipField(rec, p, key)
+	value, p := uvar32(rec, p)
+	p = skipField(rec, p, value)
+	headers, p := uvar32(rec, p)
+	if p == beyond || headers&1 != 0 {
 		return false
 	}
-	b = b[n:]
-	if value > 0 {
-		if int(value) > len(b) {
+	for range headers >> 1 {
+		var size uint32
+		size, p = uvar32(rec, p)
+		if p == beyond || size&1 != 0 {
 			return false
 		}
-		b = b[value:]
-	}
-	headers, n := varint32(b)
-	if n <= 0 || headers < 0 {
-		return false
-	}
-	b = b[n:]
-	for range headers {
-		size, n := varint32(b)
-		if n <= 0 || size < 0 || int(size) > len(b)-n {
+		p = skipField(rec, p, size)
+		size, p = uvar32(rec, p)
+		if p = skipField(rec, p, size); p == beyond {
 			return false
 		}
-		b = b[n+int(size):]
-		size, n = varint32(b)
-		if n <= 0 || size > 0 && int(size) > len(b)-n {
-			return false
-		}
-		b = b[n:]
-		if size > 0 {
-			b = b[size:]
-		}
 	}
-	return len(b) == 0
+	return p == len(rec)
+}
+
+// skipField gives the position after the field at p of the size that zigzag has made size of; negative is null.
+func skipField(rec []byte, p int, size uint32) int {
+	if size&1 != 0 {
+		return p
+	}
+	if int(size>>1) > len(rec)-p {
+		return beyond
+	}
+	return p + int(size>>1)
 }
 
 // inside reads every record, tells which of them are wrong, and builds the batch anew where it is to be stored with another
