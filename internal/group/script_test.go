@@ -275,7 +275,7 @@ func show(r any) string {
 //	list [states=] [types=]; describe group... [v=]
 //	advance d; topic-deleted name [id=]; log [from=]; reload
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		var f *frame
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd == "shard" {

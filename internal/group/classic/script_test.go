@@ -18,9 +18,15 @@ import (
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
+// fataler is what the world needs of a test: it serves rapid's as well.
+type fataler interface {
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // world is a group with the surroundings it needs: time, timers, a log of its record, clients that wait.
 type world struct {
-	t       testing.TB
+	t       fataler
 	env     *Env
 	g       *Group
 	now     time.Time
@@ -30,11 +36,12 @@ type world struct {
 	ids     int
 	logged  *schema.GroupMetadataValue
 	out     strings.Builder
+	heard   func(who string, reply any) // told of every answer, where not nil
 }
 
 var epoch = time.UnixMilli(1_000_000)
 
-func newWorld(t testing.TB, cfg Config) *world {
+func newWorld(t fataler, cfg Config) *world {
 	w := &world{t: t, now: epoch, timers: map[string]time.Time{}, waiting: map[coordinator.Token]string{}}
 	w.env = &Env{Config: cfg, Log: slog.New(slog.DiscardHandler), NewID: func() string { w.ids++; return strconv.Itoa(w.ids) }}
 	w.g = New(w.env, "g", w.now.UnixMilli())
@@ -57,6 +64,9 @@ func (w *world) do(f func(op *effect.Op)) {
 		}
 		delete(w.waiting, d.Token)
 		fmt.Fprintf(&w.out, "%s: %s\n", who, showReply(d.Reply))
+		if w.heard != nil {
+			w.heard(who, d.Reply)
+		}
 	}
 	for _, tm := range op.Timers {
 		if tm.After == 0 {
