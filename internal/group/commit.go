@@ -12,8 +12,11 @@ import (
 	"github.com/ottla/ottla/internal/wire"
 )
 
-// memberEpochVersion is the first OffsetCommit that knows member epochs (KIP-848) and their errors.
-const memberEpochVersion = 9
+// The first versions of OffsetCommit and TxnOffsetCommit that know member epochs (KIP-848, KIP-1319) and their errors.
+const (
+	memberEpochVersion    = 9
+	txnMemberEpochVersion = 6
+)
 
 // OffsetCommit writes offsets. Topics come with their names (see the package comment); every partition has its own
 // answer, and a refused group refuses all.
@@ -94,19 +97,26 @@ func (s *Shard) checkCommit(id string, c effect.Commit) error {
 	if len(id) > maxNameBytes {
 		return wire.Errorf(kerr.InvalidGroupID, "group id of %d bytes: at most %d", len(id), maxNameBytes)
 	}
+	knowsEpochs := c.Version >= memberEpochVersion
+	if c.Transactional {
+		knowsEpochs = c.Version >= txnMemberEpochVersion
+	}
 	g := s.find(id)
 	if g == nil {
 		switch {
 		case c.Generation < 0:
 			return nil
-		case c.Version >= memberEpochVersion && !c.Transactional:
+		case knowsEpochs:
 			return kerr.GroupIDNotFound
 		}
 		return kerr.IllegalGeneration
 	}
 	err := g.CheckCommit(c)
-	if errors.Is(err, kerr.StaleMemberEpoch) && c.Version < memberEpochVersion && !c.Transactional {
-		return kerr.UnsupportedVersion // the client has no name for what is wrong
+	if !knowsEpochs && errors.Is(err, kerr.StaleMemberEpoch) { // the client has no name for what is wrong
+		if c.Transactional {
+			return kerr.IllegalGeneration
+		}
+		return kerr.UnsupportedVersion
 	}
 	return err
 }
@@ -122,5 +132,6 @@ func (s *Shard) commitOne(op *effect.Op, k slot, metadata *string, p position) e
 		return kerr.InvalidTopicException
 	}
 	op.Write(p.record(k))
+	s.stats.Commits++
 	return nil
 }

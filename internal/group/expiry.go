@@ -5,7 +5,6 @@ import (
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/effect"
-	"github.com/ottla/ottla/internal/wire/schema"
 )
 
 // Timers of the shard itself. A group's timers begin with a digit (effect.TimerKey).
@@ -46,6 +45,7 @@ func (s *Shard) expireGroup(op *effect.Op, g Group) (expired int, left bool) {
 		}
 		op.Write(k.tombstone())
 		expired++
+		s.stats.Expired++
 	}
 	return expired, left
 }
@@ -74,8 +74,7 @@ func (s *Shard) dropLost(op *effect.Op) (more bool) {
 			return true
 		}
 		for _, k := range s.offsets.slots(g.ID()) {
-			id, gone := s.lost[k.topic]
-			if at, _ := s.offsets.get(k); gone && (at.topicID == id || at.topicID == schema.UUID{}) {
+			if at, _ := s.offsets.get(k); s.lost[topic{k.topic, at.topicID}] {
 				op.Write(k.tombstone())
 			}
 		}

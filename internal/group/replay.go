@@ -1,7 +1,6 @@
 package group
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/ottla/ottla/internal/coordinator"
@@ -100,7 +99,8 @@ func (s *Shard) OnImage(now time.Time, _ *metadata.Image, delta *metadata.Delta)
 	}
 	for _, c := range delta.Topics() {
 		if c.New == nil {
-			s.lost[c.Old.Name] = c.Old.ID
+			s.lost[topic{c.Old.Name, c.Old.ID}] = true
+			s.lost[topic{name: c.Old.Name}] = true
 		}
 	}
 	op := &effect.Op{Now: now}
@@ -126,8 +126,3 @@ func (s *Shard) OnTimer(now time.Time, key string) (coordinator.Result[any], err
 
 // OnUnloaded ends the shard's life; the frame answers the requests that wait.
 func (s *Shard) OnUnloaded() { s.live = false }
-
-// String counts what the shard holds, for logs.
-func (s *Shard) String() string {
-	return fmt.Sprintf("%d groups, %d with offsets, %d open transactions", len(s.groups), len(s.offsets.byGroup), len(s.offsets.pending))
-}

@@ -28,9 +28,16 @@ type entry struct {
 	commit     bool
 }
 
+// fataler is what the frame needs of a test: it serves rapid's as well.
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
 // frame does for a shard what the coordinator's frame does: it writes, replays, answers, keeps timers.
 type frame struct {
-	t       testing.TB
+	t       fataler
 	cfg     Config
 	s       *Shard
 	now     time.Time
@@ -42,7 +49,7 @@ type frame struct {
 	out     strings.Builder
 }
 
-func newFrame(t testing.TB, cfg Config) *frame {
+func newFrame(t fataler, cfg Config) *frame {
 	f := &frame{t: t, cfg: cfg, now: start, timers: map[string]time.Time{}, waiting: map[coordinator.Token]string{}}
 	f.s = f.shard()
 	f.setTimers(f.s.OnLoaded(f.now, nil))
@@ -199,7 +206,7 @@ func (f *frame) reload() {
 }
 
 // same compares a live shard with what its log gives: all of it but rebalances under way, which are not written.
-func same(t testing.TB, live, loaded *Shard) {
+func same(t fataler, live, loaded *Shard) {
 	t.Helper()
 	if a, b := fmt.Sprint(live.offsets), fmt.Sprint(loaded.offsets); a != b {
 		t.Fatalf("offsets differ:\nlive   %s\nloaded %s", a, b)

@@ -250,3 +250,78 @@ func TestTimerKeys(t *testing.T) {
 		}
 	}
 }
+
+func TestStats(t *testing.T) {
+	f := newFrame(t, DefaultConfig())
+	for i, group := range []string{"a", "b"} {
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Group, req.Generation, req.RetentionTimeMillis = group, -1, 1000
+		req.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", Partitions: make([]kmsg.OffsetCommitRequestTopicPartition, 1)}}
+		r, err := f.s.OffsetCommit(f.now, RequestContext{Version: int16(4 + i)}, req) // version 5 has no retention time
+		run(f, r, err, "", 0)
+	}
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Group, join.ProtocolType, join.SessionTimeoutMillis = "c", "other", 1_000_000
+	join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "p"}}
+	r, err := f.s.JoinGroup(f.now, 1, RequestContext{ClientID: "a", Version: 3}, join)
+	run(f, r, err, "", 1)
+	f.advance(11 * time.Minute)
+	st := f.s.Stats()
+	if st.Commits != 2 || st.Expired != 1 || st.Offsets != 1 || st.Rebalances != 1 || st.Groups["classic"]["Empty"] != 1 || st.Groups["classic"]["CompletingRebalance"] != 1 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// A topic deleted, made anew and deleted again before the sweep: both topics' offsets go.
+func TestTopicDeletedTwice(t *testing.T) {
+	f := newFrame(t, DefaultConfig())
+	for i := range int32(3) {
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Group, req.Generation = "g", -1
+		req.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", TopicID: [16]byte{byte(i + 1)}, Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Partition: i, Offset: 1}}}}
+		r, err := f.s.OffsetCommit(f.now, RequestContext{Version: 10}, req)
+		run(f, r, err, "", 0)
+	}
+	f.topicDeleted("t", [16]byte{1})
+	f.topicDeleted("t", [16]byte{2})
+	f.advance(time.Second)
+	if ks := f.s.offsets.slots("g"); len(ks) != 1 || ks[0].partition != 2 {
+		t.Fatalf("left: %v", ks)
+	}
+	if len(f.s.lost) != 0 {
+		t.Fatal("still looking for lost topics")
+	}
+}
+
+// A sweep of many records goes on in further operations until all is done.
+func TestSweepInParts(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.OffsetsRetention = time.Hour
+	f := newFrame(t, cfg)
+	const groups = 60
+	for i := range groups {
+		req := kmsg.NewPtrOffsetCommitRequest()
+		req.Group, req.Generation = strings.Repeat("g", i+1), -1
+		topic := kmsg.OffsetCommitRequestTopic{Topic: "t"}
+		for p := range int32(maxSweep / 20) {
+			topic.Partitions = append(topic.Partitions, kmsg.OffsetCommitRequestTopicPartition{Partition: p})
+		}
+		req.Topics = []kmsg.OffsetCommitRequestTopic{topic}
+		r, err := f.s.OffsetCommit(f.now, RequestContext{Version: 9}, req)
+		run(f, r, err, "", 0)
+	}
+	f.now = f.now.Add(2 * time.Hour)
+	before := len(f.log)
+	r, err := f.s.OnTimer(f.now, timerExpire)
+	if err != nil || len(r.Records) < maxSweep || len(r.Records) > 2*maxSweep || !r.NonAtomic {
+		t.Fatalf("%d records in one sweep, %v", len(r.Records), err)
+	}
+	run(f, r, err, "", 0)
+	f.advance(time.Second)
+	if st := f.s.Stats(); st.Offsets != 0 || len(st.Groups) != 0 {
+		t.Fatalf("left after the sweep: %+v", st)
+	}
+	if got, want := len(f.log)-before, groups*(maxSweep/20+1); got != want {
+		t.Fatalf("%d records, want %d", got, want)
+	}
+}

@@ -71,9 +71,10 @@ type Shard struct {
 	registry
 	offsets offsets
 
-	live    bool                   // loaded: from now on operations come, and replay follows them
-	lost    map[string]schema.UUID // topics deleted, whose offsets have to go
-	skipped int                    // records that this release does not know
+	live    bool           // loaded: from now on operations come, and replay follows them
+	lost    map[topic]bool // topics deleted, whose offsets have to go
+	skipped int            // records that this release does not know
+	stats   Stats
 }
 
 // New is an empty shard.
@@ -84,8 +85,14 @@ func New(o Options) *Shard {
 	return &Shard{
 		cfg: o.Config, log: o.Log,
 		classic:  &classic.Env{Config: o.Config.Classic, NewID: o.NewID, Log: o.Log},
-		registry: newRegistry(), offsets: newOffsets(), lost: map[string]schema.UUID{},
+		registry: newRegistry(), offsets: newOffsets(), lost: map[topic]bool{},
 	}
+}
+
+// topic is a topic that is gone. Offsets committed by older clients or Kafka releases know its name only.
+type topic struct {
+	name string
+	id   schema.UUID // zero: by name
 }
 
 // maxNameBytes bounds ids and names that go into records, whose strings have a 16 bit length.

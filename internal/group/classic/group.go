@@ -34,6 +34,8 @@ func DefaultConfig() Config {
 // Env is what all groups of a shard share.
 type Env struct {
 	Config Config
+	// Rebalances counts the generations begun, for metrics.
+	Rebalances uint64
 	// NewID gives a new unique text for a member id.
 	NewID func() string
 	Log   *slog.Logger

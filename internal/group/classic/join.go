@@ -58,8 +58,11 @@ func (j *joining) reason() string {
 	if j.req.Reason == nil || *j.req.Reason == "" {
 		return "not given"
 	}
-	return *j.req.Reason
+	return clip(*j.req.Reason)
 }
+
+// clip bounds what a client says of itself in our log lines, as clients do themselves (KIP-800).
+func clip(reason string) string { return reason[:min(len(reason), 255)] }
 
 func (j *joining) rebalanceMs() int32 {
 	if j.client.Version == 0 || j.req.RebalanceTimeoutMillis < 0 {

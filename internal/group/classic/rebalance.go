@@ -90,6 +90,7 @@ func (g *Group) complete(op *effect.Op) {
 		return
 	}
 	g.generation++
+	g.env.Rebalances++
 	clear(g.unsync)
 	if len(g.members) == 0 {
 		g.protocol = ""

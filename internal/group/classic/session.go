@@ -53,7 +53,7 @@ func (g *Group) Leave(op *effect.Op, leaving []kmsg.LeaveGroupRequestMember) []k
 		}
 		reason := "not given"
 		if l.Reason != nil && *l.Reason != "" {
-			reason = *l.Reason
+			reason = clip(*l.Reason)
 		}
 		who := l.MemberID
 		if who == "" {
