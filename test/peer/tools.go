@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,7 @@ type Tools struct {
 	cmd  *exec.Cmd
 	in   io.WriteCloser
 	errs *tail
+	done chan struct{} // closed when the JVM has ended
 
 	mu      sync.Mutex
 	next    int
@@ -58,7 +60,7 @@ func (k *Kafka) StartTools() (*Tools, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tools{waiting: map[string]chan ToolResult{}, errs: &tail{}}
+	t := &Tools{waiting: map[string]chan ToolResult{}, errs: &tail{}, done: make(chan struct{})}
 	t.cmd = exec.Command(k.Java, "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", logging, "-cp", classes, "Driver", k.ToolsJars)
 	t.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	t.cmd.Stderr = t.errs
@@ -77,6 +79,7 @@ func (k *Kafka) StartTools() (*Tools, error) {
 }
 
 func (t *Tools) receive(out io.Reader) {
+	defer close(t.done)
 	sc := bufio.NewScanner(out)
 	sc.Buffer(nil, 256<<20)
 	for sc.Scan() {
@@ -95,9 +98,10 @@ func (t *Tools) receive(out io.Reader) {
 			ch <- ToolResult{status, string(stdout), string(stderr)}
 		}
 	}
+	ended := t.cmd.Wait()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.dead = fmt.Errorf("the tools' JVM ended\n%s", t.errs)
+	t.dead = fmt.Errorf("the tools' JVM ended: %v, %v\n%s", ended, sc.Err(), t.errs)
 	for id, ch := range t.waiting {
 		delete(t.waiting, id)
 		close(ch)
@@ -128,7 +132,9 @@ func (t *Tools) Run(ctx context.Context, class, stdin string, args ...string) (T
 	select {
 	case r, ok := <-ch:
 		if !ok {
-			return r, fmt.Errorf("the tools' JVM ended during %s\n%s", class, t.errs)
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			return r, fmt.Errorf("%s: %w", class, t.dead)
 		}
 		return r, nil
 	case <-ctx.Done():
@@ -136,8 +142,27 @@ func (t *Tools) Run(ctx context.Context, class, stdin string, args ...string) (T
 	}
 }
 
+// RunTool calls a tool in a JVM of its own, for the few that end their JVM themselves or live in its shutdown hooks.
+func (k *Kafka) RunTool(ctx context.Context, class, stdin string, args ...string) (ToolResult, error) {
+	logging, err := quietLogging(k.ToolsJars)
+	if err != nil {
+		return ToolResult{}, err
+	}
+	c := exec.CommandContext(ctx, k.Java, append([]string{"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", logging, "-cp", k.ToolsJars + "/*", class}, args...)...)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out, errs strings.Builder
+	c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &out, &errs
+	err = c.Run()
+	r := ToolResult{Status: c.ProcessState.ExitCode(), Out: out.String(), Stderr: errs.String()}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && ctx.Err() == nil {
+		err = nil
+	}
+	return r, err
+}
+
 // Close ends the JVM.
 func (t *Tools) Close() {
 	t.in.Close()
-	t.cmd.Wait()
+	<-t.done
 }
