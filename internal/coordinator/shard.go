@@ -3,8 +3,29 @@ package coordinator
 import (
 	"time"
 
+	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
+
+// Shard is the state of one partition of a coordinator topic. The frame calls it from one goroutine at a time, never
+// two calls at once. It has no clock, goroutine, I/O or randomness of its own: the same calls make the same state.
+type Shard interface {
+	// Replay applies one record, in the order of the log, while loading and after every operation. producerID is -1
+	// outside a transaction; inside one the record counts when ReplayEndTxn commits. An error is a bug or a broken log:
+	// the partition fails to load, or is quarantined. The shard may keep rec.
+	Replay(offset int64, producerID int64, producerEpoch int16, rec Record) error
+	// ReplayEndTxn ends the transaction of a producer.
+	ReplayEndTxn(producerID int64, producerEpoch int16, commit bool) error
+	// OnLoaded comes once, after the last record of the log and before the first operation. img is nil where the broker
+	// has not seen the cluster's metadata yet; OnImage brings it then.
+	OnLoaded(now time.Time, img *metadata.Image) []Timer
+	// OnImage brings a change of the cluster's metadata.
+	OnImage(now time.Time, img *metadata.Image, delta *metadata.Delta) []Timer
+	// OnTimer runs when a timer has fired; the timer is gone by then. Reply is ignored, an error is logged.
+	OnTimer(now time.Time, key string) (Result[any], error)
+	// OnUnloaded is the last call, however the shard ends.
+	OnUnloaded()
+}
 
 // Record is one record of a coordinator topic. ValueVersion is the version that Value is written at.
 type Record struct {
@@ -54,6 +75,6 @@ type Result[T any] struct {
 	Producer *Producer
 	// OnRefused is called in the shard's turn when the records were refused and nothing was written (too large, a
 	// fenced producer): it undoes what the operation did to state that is not replayed. Without it, a refused result
-	// that has Deliveries or Timers or is Parked costs the shard its state, which is loaded again.
+	// that has Deliveries or is Parked costs the shard its state, which is loaded again from the log.
 	OnRefused func(err error)
 }
