@@ -104,9 +104,9 @@ func ValidateClientMetrics(set map[string]string) error {
 	return nil
 }
 
-// ValidateBroker checks dynamic settings of one broker (cluster false) or the defaults of all. Names that a running
+// ValidateBroker checks the values of dynamic settings of a broker or of all. Names that a running
 // broker cannot change are the caller's to refuse; unknown ones are kept for plug-ins, as Kafka does.
-func ValidateBroker(b *Values, set map[string]string, cluster bool) error {
+func ValidateBroker(set map[string]string) error {
 	for _, name := range sortedNames(set) {
 		d, ok := Lookup(Broker, name)
 		if !ok {
