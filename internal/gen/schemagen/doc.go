@@ -9,6 +9,7 @@
 //	  LeaderEpoch int32 3+ default=-1 ignorable     in versions 3 and up; ignorable: silently left out of older ones
 //	  TopicID uuid 4+ tag=0                         a tagged field: written only where it differs from its default
 //	  Racks []Rack null                             null is a value of its own; the default of a null field is null
+//	  Epochs []int32 null tag=1 default=empty       or empty, where it says so: null is then written as such
 //	  struct Rack                                   a struct of this message, Go name <message><struct>
 //	    Name string
 //

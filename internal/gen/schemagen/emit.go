@@ -67,6 +67,9 @@ func (e *emitter) message() {
 	e.p("return r.finish(v, version)\n}\n")
 	for _, s := range append([]*structure{m.root}, m.structs...) {
 		e.defaults(s)
+		if m.emptyByDefault(s) {
+			e.isDefault(s)
+		}
 		e.writeFunc(s)
 		e.readFunc(s)
 	}
@@ -92,7 +95,7 @@ func (e *emitter) goType(f *field) string {
 	switch {
 	case f.array:
 		return "[]" + t
-	case f.null && f.typ != "bytes":
+	case f.null:
 		return "*" + t
 	}
 	return t
@@ -124,7 +127,7 @@ func (e *emitter) fieldComment(f *field) string {
 	if f.tag >= 0 {
 		notes = append(notes, fmt.Sprintf("tag %d", f.tag))
 	}
-	if f.null && (f.array || f.typ == "bytes") {
+	if f.null && f.array {
 		notes = append(notes, "nil is null")
 	}
 	if f.def != "" {
@@ -142,6 +145,10 @@ func (e *emitter) defaults(s *structure) {
 	e.p("*v = %s{}", s.goName)
 	for _, f := range s.fields {
 		switch {
+		case f.def == "empty" && f.array:
+			e.p("v.%s = %s{}", f.name, e.goType(f))
+		case f.def == "empty":
+			e.p("v.%s = &%s{}\nv.%s.Default()", f.name, e.m.find(f.typ).goName, f.name)
 		case f.def != "":
 			e.p("v.%s = %s", f.name, f.def)
 		case f.isStruct() && !f.array && !f.null:
@@ -149,6 +156,15 @@ func (e *emitter) defaults(s *structure) {
 		}
 	}
 	e.p("}\n")
+}
+
+func (e *emitter) isDefault(s *structure) {
+	e.p("func (v *%s) isDefault() bool {", s.goName)
+	cond := "v != nil"
+	for _, f := range s.fields {
+		cond += " && !(" + e.differs(f) + ")"
+	}
+	e.p("return %s && len(v.UnknownTags) == 0\n}\n", cond)
 }
 
 // when gives the condition under which a span of versions holds, "" where it always does.
@@ -171,6 +187,10 @@ func (e *emitter) when(s span) string {
 func (e *emitter) differs(f *field) string {
 	x := "v." + f.name
 	switch {
+	case f.def == "empty" && f.array:
+		return "(" + x + " == nil || len(" + x + ") != 0)"
+	case f.def == "empty":
+		return "!" + x + ".isDefault()"
 	case f.null:
 		return x + " != nil"
 	case f.array || f.typ == "bytes":
@@ -270,13 +290,16 @@ func (e *emitter) writeValue(f *field) {
 		}
 		e.p("}")
 	case f.isStruct() && f.null:
-		e.p("if %s == nil { w.int8(-1) } else { w.int8(1); %s.write(w, version) }", x, x)
+		// A tagged struct has a varint before it, any other a byte.
+		null, some := "w.int8(-1)", "w.int8(1)"
+		if f.tag >= 0 {
+			null, some = "w.uvarint(0)", "w.uvarint(1)"
+		}
+		e.p("if %s == nil { %s } else { %s; %s.write(w, version) }", x, null, some, x)
 	case f.isStruct():
 		e.p("%s.write(w, version)", x)
-	case f.null && f.typ == "string":
-		e.p("w.nullString(%s)", x)
 	case f.null:
-		e.p("w.nullBytes(%s)", x)
+		e.p("w.nullString(%s)", x)
 	default:
 		e.p("w.%s(%s)", f.typ, x)
 	}
@@ -351,13 +374,15 @@ func (e *emitter) readValue(f *field) {
 			e.p("}")
 		}
 	case f.isStruct() && f.null:
-		e.p("if r.int8() < 0 { %s = nil } else { %s = &%s{}; %s.read(r, version) }", x, x, e.m.find(f.typ).goName, x)
+		null := "r.int8() < 0"
+		if f.tag >= 0 {
+			null = "r.uvarint() == 0"
+		}
+		e.p("if %s { %s = nil } else { %s = &%s{}; %s.read(r, version) }", null, x, x, e.m.find(f.typ).goName, x)
 	case f.isStruct():
 		e.p("%s.read(r, version)", x)
-	case f.null && f.typ == "string":
-		e.p("%s = r.nullString()", x)
 	case f.null:
-		e.p("%s = r.nullBytes()", x)
+		e.p("%s = r.nullString()", x)
 	default:
 		e.p("%s = r.%s()", x, f.typ)
 	}

@@ -184,10 +184,13 @@ func (m *message) check() error {
 			if f.tag >= 0 && f.versions.lo < m.flexible {
 				return fmt.Errorf("%s.%s: a tagged field below the flexible version", s.goName, f.name)
 			}
+			if f.def == "empty" && (!f.null || f.tag < 0 || !f.array && !f.isStruct()) {
+				return fmt.Errorf("%s.%s: only a tagged array or struct that may be null is empty by default", s.goName, f.name)
+			}
 			if f.tag >= 0 && f.isStruct() && !f.null {
 				return fmt.Errorf("%s.%s: a tagged struct must be null by default", s.goName, f.name)
 			}
-			if f.null && !f.array && !f.isStruct() && f.typ != "string" && f.typ != "bytes" {
+			if f.null && !f.array && !f.isStruct() && f.typ != "string" {
 				return fmt.Errorf("%s.%s: %s cannot be null", s.goName, f.name, f.typ)
 			}
 		}
@@ -205,6 +208,18 @@ func (m *message) find(name string) *structure {
 }
 
 func (f *field) isStruct() bool { _, ok := scalars[f.typ]; return !ok }
+
+// emptyByDefault says whether some field's default is the struct with all its defaults, in place of null.
+func (m *message) emptyByDefault(s *structure) bool {
+	for _, o := range append([]*structure{m.root}, m.structs...) {
+		for _, f := range o.fields {
+			if f.def == "empty" && !f.array && f.typ == s.name {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // minSize is the least number of bytes a value of the struct takes in any version.
 func (m *message) minSize(s *structure) int {

@@ -81,14 +81,6 @@ func (w *writer) bytes(p []byte) {
 	w.b = append(w.b, p...)
 }
 
-func (w *writer) nullBytes(p []byte) {
-	if p == nil {
-		w.length(-1, true)
-		return
-	}
-	w.bytes(p)
-}
-
 func (w *writer) array(n int, null bool) {
 	if null {
 		n = -1
@@ -269,14 +261,6 @@ func (r *reader) bytes() []byte {
 		return nil
 	}
 	return append([]byte(nil), r.take(n)...)
-}
-
-func (r *reader) nullBytes() []byte {
-	n := r.length(true, 1)
-	if n < 0 {
-		return nil
-	}
-	return append([]byte{}, r.take(n)...)
 }
 
 // array reads the count of an array whose elements take at least size bytes each.

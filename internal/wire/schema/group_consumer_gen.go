@@ -433,7 +433,7 @@ type ConsumerGroupMemberMetadataValue struct {
 	SubscribedTopicRegex  *string
 	RebalanceTimeoutMs    int32 // default -1
 	ServerAssignor        *string
-	ClassicMemberMetadata *ConsumerGroupMemberMetadataValueClassicMemberMetadata // tag 0
+	ClassicMemberMetadata *ConsumerGroupMemberMetadataValueClassicMemberMetadata // tag 0, default empty
 
 	UnknownTags []Tag // tagged fields of a later Kafka, kept as they are
 }
@@ -499,6 +499,8 @@ func (v *ConsumerGroupMemberMetadataValue) ReadFrom(src []byte, version int16) e
 func (v *ConsumerGroupMemberMetadataValue) Default() {
 	*v = ConsumerGroupMemberMetadataValue{}
 	v.RebalanceTimeoutMs = -1
+	v.ClassicMemberMetadata = &ConsumerGroupMemberMetadataValueClassicMemberMetadata{}
+	v.ClassicMemberMetadata.Default()
 }
 
 func (v *ConsumerGroupMemberMetadataValue) write(w *writer, version int16) {
@@ -514,16 +516,16 @@ func (v *ConsumerGroupMemberMetadataValue) write(w *writer, version int16) {
 	w.int32(v.RebalanceTimeoutMs)
 	w.nullString(v.ServerAssignor)
 	tags := tagWriter{w: w, unknown: v.UnknownTags}
-	if v.ClassicMemberMetadata != nil {
+	if !v.ClassicMemberMetadata.isDefault() {
 		tags.n++
 	}
 	tags.start()
-	if v.ClassicMemberMetadata != nil {
+	if !v.ClassicMemberMetadata.isDefault() {
 		tags.begin(0)
 		if v.ClassicMemberMetadata == nil {
-			w.int8(-1)
+			w.uvarint(0)
 		} else {
-			w.int8(1)
+			w.uvarint(1)
 			v.ClassicMemberMetadata.write(w, version)
 		}
 		tags.end()
@@ -550,7 +552,7 @@ func (v *ConsumerGroupMemberMetadataValue) read(r *reader, version int16) {
 		tag, r := r.tag()
 		switch {
 		case tag == 0:
-			if r.int8() < 0 {
+			if r.uvarint() == 0 {
 				v.ClassicMemberMetadata = nil
 			} else {
 				v.ClassicMemberMetadata = &ConsumerGroupMemberMetadataValueClassicMemberMetadata{}
@@ -568,6 +570,10 @@ func (v *ConsumerGroupMemberMetadataValue) read(r *reader, version int16) {
 // Default sets v to Kafka's defaults.
 func (v *ConsumerGroupMemberMetadataValueClassicMemberMetadata) Default() {
 	*v = ConsumerGroupMemberMetadataValueClassicMemberMetadata{}
+}
+
+func (v *ConsumerGroupMemberMetadataValueClassicMemberMetadata) isDefault() bool {
+	return v != nil && !(v.SessionTimeoutMs != 0) && !(len(v.SupportedProtocols) != 0) && len(v.UnknownTags) == 0
 }
 
 func (v *ConsumerGroupMemberMetadataValueClassicMemberMetadata) write(w *writer, version int16) {
@@ -1016,7 +1022,7 @@ type ConsumerGroupCurrentMemberAssignmentValue struct {
 type ConsumerGroupCurrentMemberAssignmentValueTopicPartitions struct {
 	TopicID          UUID
 	Partitions       []int32
-	AssignmentEpochs []int32 // tag 0, nil is null
+	AssignmentEpochs []int32 // tag 0, nil is null, default empty
 
 	UnknownTags []Tag // tagged fields of a later Kafka, kept as they are
 }
@@ -1113,6 +1119,7 @@ func (v *ConsumerGroupCurrentMemberAssignmentValue) read(r *reader, version int1
 // Default sets v to Kafka's defaults.
 func (v *ConsumerGroupCurrentMemberAssignmentValueTopicPartitions) Default() {
 	*v = ConsumerGroupCurrentMemberAssignmentValueTopicPartitions{}
+	v.AssignmentEpochs = []int32{}
 }
 
 func (v *ConsumerGroupCurrentMemberAssignmentValueTopicPartitions) write(w *writer, version int16) {
@@ -1122,11 +1129,11 @@ func (v *ConsumerGroupCurrentMemberAssignmentValueTopicPartitions) write(w *writ
 		w.int32(v.Partitions[i])
 	}
 	tags := tagWriter{w: w, unknown: v.UnknownTags}
-	if v.AssignmentEpochs != nil {
+	if v.AssignmentEpochs == nil || len(v.AssignmentEpochs) != 0 {
 		tags.n++
 	}
 	tags.start()
-	if v.AssignmentEpochs != nil {
+	if v.AssignmentEpochs == nil || len(v.AssignmentEpochs) != 0 {
 		tags.begin(0)
 		w.array(len(v.AssignmentEpochs), v.AssignmentEpochs == nil)
 		for i := range v.AssignmentEpochs {

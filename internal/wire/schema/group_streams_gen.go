@@ -65,7 +65,7 @@ type StreamsGroupMetadataValue struct {
 	Epoch                          int32
 	MetadataHash                   int64
 	ValidatedTopologyEpoch         int32                                           // tag 0, default -1
-	LastAssignmentConfigs          []StreamsGroupMetadataValueLastAssignmentConfig // tag 1, nil is null
+	LastAssignmentConfigs          []StreamsGroupMetadataValueLastAssignmentConfig // tag 1, nil is null, default empty
 	StoredDescriptionTopologyEpoch int32                                           // tag 2, default -1
 	FailedDescriptionTopologyEpoch int32                                           // tag 3, default -1
 
@@ -123,6 +123,7 @@ func (v *StreamsGroupMetadataValue) ReadFrom(src []byte, version int16) error {
 func (v *StreamsGroupMetadataValue) Default() {
 	*v = StreamsGroupMetadataValue{}
 	v.ValidatedTopologyEpoch = -1
+	v.LastAssignmentConfigs = []StreamsGroupMetadataValueLastAssignmentConfig{}
 	v.StoredDescriptionTopologyEpoch = -1
 	v.FailedDescriptionTopologyEpoch = -1
 }
@@ -134,7 +135,7 @@ func (v *StreamsGroupMetadataValue) write(w *writer, version int16) {
 	if v.ValidatedTopologyEpoch != -1 {
 		tags.n++
 	}
-	if v.LastAssignmentConfigs != nil {
+	if v.LastAssignmentConfigs == nil || len(v.LastAssignmentConfigs) != 0 {
 		tags.n++
 	}
 	if v.StoredDescriptionTopologyEpoch != -1 {
@@ -149,7 +150,7 @@ func (v *StreamsGroupMetadataValue) write(w *writer, version int16) {
 		w.int32(v.ValidatedTopologyEpoch)
 		tags.end()
 	}
-	if v.LastAssignmentConfigs != nil {
+	if v.LastAssignmentConfigs == nil || len(v.LastAssignmentConfigs) != 0 {
 		tags.begin(1)
 		w.array(len(v.LastAssignmentConfigs), v.LastAssignmentConfigs == nil)
 		for i := range v.LastAssignmentConfigs {
@@ -885,7 +886,7 @@ type StreamsGroupCurrentMemberAssignmentValue struct {
 type StreamsGroupCurrentMemberAssignmentValueTaskIDs struct {
 	SubtopologyID    string
 	Partitions       []int32
-	AssignmentEpochs []int32 // tag 0, nil is null
+	AssignmentEpochs []int32 // tag 0, nil is null, default empty
 
 	UnknownTags []Tag // tagged fields of a later Kafka, kept as they are
 }
@@ -1034,6 +1035,7 @@ func (v *StreamsGroupCurrentMemberAssignmentValue) read(r *reader, version int16
 // Default sets v to Kafka's defaults.
 func (v *StreamsGroupCurrentMemberAssignmentValueTaskIDs) Default() {
 	*v = StreamsGroupCurrentMemberAssignmentValueTaskIDs{}
+	v.AssignmentEpochs = []int32{}
 }
 
 func (v *StreamsGroupCurrentMemberAssignmentValueTaskIDs) write(w *writer, version int16) {
@@ -1043,11 +1045,11 @@ func (v *StreamsGroupCurrentMemberAssignmentValueTaskIDs) write(w *writer, versi
 		w.int32(v.Partitions[i])
 	}
 	tags := tagWriter{w: w, unknown: v.UnknownTags}
-	if v.AssignmentEpochs != nil {
+	if v.AssignmentEpochs == nil || len(v.AssignmentEpochs) != 0 {
 		tags.n++
 	}
 	tags.start()
-	if v.AssignmentEpochs != nil {
+	if v.AssignmentEpochs == nil || len(v.AssignmentEpochs) != 0 {
 		tags.begin(0)
 		w.array(len(v.AssignmentEpochs), v.AssignmentEpochs == nil)
 		for i := range v.AssignmentEpochs {
