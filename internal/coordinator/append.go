@@ -71,6 +71,9 @@ func (p *partition) append(batch []byte, o AppendOptions) (last int64, err error
 // refuse answers a result whose records were not written, nor anything else. Where the operation has answered others or
 // parked, its shard believes in what did not happen: either it takes that back or it is loaded anew.
 func (p *partition) refuse(e *effects, w waiter, err error) {
+	if known := knownAppendError(p, err); known != nil {
+		err = known
+	}
 	if e.onRefused != nil {
 		e.onRefused(err)
 	} else if len(e.deliveries) > 0 || e.parked {
@@ -161,16 +164,35 @@ func refused(err error) bool { return errors.Is(err, ErrRefused) }
 
 // appendError is what to answer for a failed append, as clients of coordinators know it.
 func appendError(p *partition, err error) error {
+	if known := knownAppendError(p, err); known != nil {
+		return known
+	}
+	return notWritten(p, err)
+}
+
+// knownAppendError translates the errors that are about the partition, not about the batch; nil for all others.
+func knownAppendError(p *partition, err error) error {
 	for _, k := range []*kerr.Error{kerr.UnknownTopicOrPartition, kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut} {
 		if errors.Is(err, k) {
 			return wire.Errorf(kerr.CoordinatorNotAvailable, "partition %d of %s cannot be written now: %v; try again", p.number, p.c.topic, err)
 		}
 	}
+	if errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.KafkaStorageError) {
+		return notWritten(p, err)
+	}
+	return nil
+}
+
+func notWritten(p *partition, err error) error {
 	return wire.Errorf(kerr.NotCoordinator, "partition %d of %s could not be written: %v; look up the coordinator and try again", p.number, p.c.topic, err)
 }
 
 func errNotCoordinator(c *core, partition int32) error {
 	return wire.Errorf(kerr.NotCoordinator, "this broker does not coordinate partition %d of %s; look up the coordinator and try again", partition, c.topic)
+}
+
+func errGone(p *partition) error {
+	return wire.Errorf(kerr.NotCoordinator, "the coordinator of partition %d of %s has gone from this broker, or lost its state and loads it again; look up the coordinator and try again", p.number, p.c.topic)
 }
 
 func errLoading(p *partition) error {

@@ -187,20 +187,30 @@ func (c *core) close(ctx context.Context) error {
 		p.control(func() { p.unload(-1) })
 	}
 	for _, p := range all {
-		select {
-		case <-p.closed:
-		case <-ctx.Done():
-			return fmt.Errorf("close the %s coordinator: partition %d of %s is still busy: %w", c.name, p.number, c.topic, ctx.Err())
+		if err := wait(ctx, p.closed); err != nil {
+			return fmt.Errorf("close the %s coordinator: partition %d of %s is still busy: %w", c.name, p.number, c.topic, err)
 		}
 	}
 	c.pool.Lock()
 	c.sealed = true
 	c.checkDrained()
 	c.pool.Unlock()
+	if err := wait(ctx, c.drained); err != nil {
+		return fmt.Errorf("close the %s coordinator: its workers are still busy: %w", c.name, err)
+	}
+	return nil
+}
+
+func wait(ctx context.Context, ch <-chan struct{}) error {
 	select {
-	case <-c.drained:
+	case <-ch:
+		return nil
+	default:
+	}
+	select {
+	case <-ch:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("close the %s coordinator: %w", c.name, ctx.Err())
+		return ctx.Err()
 	}
 }

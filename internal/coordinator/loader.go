@@ -35,7 +35,7 @@ func (p *partition) load(epoch int32) {
 // startLoad makes an empty shard and begins to replay the log into it.
 func (p *partition) startLoad() {
 	p.set(Loading)
-	p.drop(errNotCoordinator(p.c, p.number))
+	p.drop(errGone(p))
 	p.hw.Store(0) // after an unclean election the log may be committed less far than it was
 	start, end, hw, err := p.c.log.Bounds(p.number)
 	if err != nil {

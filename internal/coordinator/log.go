@@ -11,7 +11,8 @@ type Log interface {
 	// Append puts one record batch at the end of a partition as its leader in leaderEpoch and gives the offset of the
 	// batch's last record. It returns when the batch has its offset, not when it is durable; Runtime.OnHighWatermark
 	// tells of that. The batch is the Log's from now on. An error that ErrRefused wraps says that nothing was written
-	// and that the batch is to blame; after any other the end of the log is uncertain.
+	// and that the log goes on as before (a fenced producer, too few
+	// replicas in sync): the shard stays. After any other error the end of the log is uncertain.
 	Append(partition, leaderEpoch int32, batch []byte, o AppendOptions) (lastOffset int64, err error)
 	// Bounds gives where the log starts and ends and how far it is committed (the high watermark).
 	Bounds(partition int32) (start, end, highWatermark int64, err error)
@@ -32,7 +33,7 @@ type AppendOptions struct {
 	CoordinatorEpoch int32
 }
 
-// ErrRefused marks an append that wrote nothing and whose batch is to blame; see Refused.
+// ErrRefused marks an append that wrote nothing, after which the next one may succeed; see Refused.
 var ErrRefused = errors.New("append refused")
 
 // Refused makes err one that ErrRefused wraps, beside all that it is already.

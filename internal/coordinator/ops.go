@@ -133,7 +133,9 @@ func (o *markerOp) run(p *partition) {
 	opts := AppendOptions{Records: 1, Transactional: true, Marker: true, CoordinatorEpoch: m.CoordinatorEpoch}
 	if _, err := p.append(batch, opts); err != nil {
 		if refused(err) {
-			o.err = err
+			if o.err = knownAppendError(p, err); o.err == nil {
+				o.err = err
+			}
 			p.await(pending{w: o})
 			return
 		}

@@ -333,7 +333,7 @@ func (p *partition) fail(doing string, err error) {
 	p.c.logger.Warn("the coordinator of a partition failed; it will load its state from the log again",
 		"topic", p.c.topic, "partition", p.number, "epoch", p.epoch, "doing", doing, "err", err, "pause", pause)
 	p.set(Failed)
-	p.drop(errNotCoordinator(p.c, p.number))
+	p.drop(errGone(p))
 	epoch := p.epoch
 	p.reload = p.c.clock.AfterFunc(pause, func() {
 		p.control(func() {
@@ -364,7 +364,7 @@ func (p *partition) unload(epoch int32) {
 	}
 	p.c.forget(p)
 	p.set(Closed)
-	p.drop(errNotCoordinator(p.c, p.number))
+	p.drop(errGone(p))
 	p.c.logger.Info("unloaded", "topic", p.c.topic, "partition", p.number, "epoch", p.epoch)
 	close(p.closed)
 }
