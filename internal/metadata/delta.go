@@ -161,6 +161,9 @@ func (d *Delta) Empty() bool {
 	return len(d.touched) == 0 && len(d.resources) == 0 && len(d.nodes) == 0 && d.kinds == 0
 }
 
+// InTransaction says whether records are held back until a transaction of the log ends.
+func (d *Delta) InTransaction() bool { return d.inTxn }
+
 // Replay adds the record at offset. An error means that this release does not understand the log or that the log
 // contradicts itself: the node must stop, not skip it.
 func (d *Delta) Replay(offset int64, epoch int32, m schema.Message) error {

@@ -56,3 +56,10 @@ func (p *Partition) Holds(broker int32) bool {
 	}
 	return false
 }
+
+// Proposer is what the controller's loop needs of a metadata log. done is called once, from any goroutine: with the
+// offset of the first record when all of them are durable on a majority, or with an error when it is not known
+// whether they will be.
+type Proposer interface {
+	Propose(records []Versioned, done func(base int64, err error))
+}
