@@ -141,7 +141,7 @@ func groupLife(t *testing.T, lib library, protocol string) {
 	until(t, 40*time.Second, "one member reads everything", nil, func() bool { return len(first.seen) == len(f.sent) }, first)
 	wantGroup(t, group, protocol, "Stable")
 	first.leave()
-	wantCommitted(t, group, topic, 10)
+	wantCommitted(t, group, topic, groupPartitions, 10)
 
 	early := len(f.sent)
 	a, b := lib.join(t, topic, group, protocol), lib.join(t, topic, group, protocol)
@@ -189,13 +189,13 @@ func (m *member) hasSeen(values []string) bool {
 	return true
 }
 
-func wantCommitted(t *testing.T, group, topic string, want int64) {
+func wantCommitted(t *testing.T, group, topic string, partitions int32, want int64) {
 	t.Helper()
 	os, err := admin(t).FetchOffsets(patience(t, 30*time.Second), group)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for p := range int32(groupPartitions) {
+	for p := range partitions {
 		if o, ok := os.Lookup(topic, p); !ok || o.At != want {
 			t.Fatalf("committed offset of partition %d is %d (present %v), want %d", p, o.At, ok, want)
 		}

@@ -70,7 +70,7 @@ h.serve({
   produce,
   consume,
   create: async (cmd) => {
-    await (await admin()).createTopics({ topics: [{ topic: cmd.topic, numPartitions: cmd.partitions, replicationFactor: 1, configEntries: entries(cmd.configs) }] });
+    await (await admin()).createTopics({ waitForLeaders: false, topics: [{ topic: cmd.topic, numPartitions: cmd.partitions, replicationFactor: 1, configEntries: entries(cmd.configs) }] });
   },
   list: async () => ({ topics: await (await admin()).listTopics() }),
   describe: async (cmd) => {
