@@ -27,20 +27,29 @@ func (s *Shard) JoinGroup(now time.Time, tok coordinator.Token, ctx RequestConte
 		if req.MemberID != "" {
 			return refuse(kerr.UnknownMemberID)
 		}
-		fresh := classic.New(s.classic, req.Group, op.NowMs())
-		fresh.Join(op, tok, ctx.client(), req)
-		if !fresh.IsEmpty() { // a refused join leaves no group behind
-			s.put(fresh)
-			if len(op.Records) == 0 {
-				op.Write(fresh.Birth())
-			}
-		}
+		return s.joinNewGroup(op, tok, ctx, req), nil
 	case ClassicProtocol:
 		g.Join(op, tok, ctx.client(), req)
 	default:
 		return refuse(kerr.InconsistentGroupProtocol)
 	}
 	return parkable[*kmsg.JoinGroupResponse](op, tok), nil
+}
+
+// joinNewGroup makes the group that a join is the first of. A join that the group or the log refuses leaves none.
+func (s *Shard) joinNewGroup(op *effect.Op, tok coordinator.Token, ctx RequestContext, req *kmsg.JoinGroupRequest) coordinator.Result[*kmsg.JoinGroupResponse] {
+	fresh := classic.New(s.classic, req.Group, op.NowMs())
+	fresh.Join(op, tok, ctx.client(), req)
+	if fresh.IsEmpty() {
+		return parkable[*kmsg.JoinGroupResponse](op, tok)
+	}
+	s.put(fresh)
+	op.Write(fresh.Birth())
+	r := parkable[*kmsg.JoinGroupResponse](op, tok)
+	if !r.Parked { // one that waits would wait for ever: then the frame loads the shard anew
+		r.OnRefused = func(error) { delete(s.groups, req.Group) }
+	}
+	return r
 }
 
 // SyncGroup gives a member its assignment. A follower's reply waits under tok for the leader's sync.

@@ -9,7 +9,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/ottla/ottla/internal/group/classic"
 	"github.com/ottla/ottla/internal/group/effect"
+	"github.com/ottla/ottla/internal/wire/schema"
 )
 
 // An OffsetFetch of every version, through the bytes of the wire, asks the same and is answered the same.
@@ -323,5 +325,40 @@ func TestSweepInParts(t *testing.T) {
 	}
 	if got, want := len(f.log)-before, groups*(maxSweep/20+1); got != want {
 		t.Fatalf("%d records, want %d", got, want)
+	}
+}
+
+// A static member's replacement that the log refuses is taken back: the old process goes on, and is watched.
+func TestRefusedReplacement(t *testing.T) {
+	f := newFrame(t, DefaultConfig())
+	join := kmsg.NewPtrJoinGroupRequest()
+	join.Group, join.InstanceID, join.ProtocolType, join.SessionTimeoutMillis = "g", kmsg.StringPtr("i"), "consumer", 10000
+	join.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: subscription([]string{"t"})}}
+	jr, err := f.s.JoinGroup(f.now, 1, RequestContext{ClientID: "a", Version: 9}, join)
+	first, _ := run(f, jr, err, "", 1)
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.Group, sync.MemberID, sync.Generation = "g", first.MemberID, 1
+	sr, err := f.s.SyncGroup(f.now, 2, RequestContext{Version: 4}, sync)
+	run(f, sr, err, "", 2)
+	logged := f.log[len(f.log)-1].value
+
+	join.Protocols[0].Metadata = make([]byte, 2<<20)
+	jr, err = f.s.JoinGroup(f.now, 3, RequestContext{ClientID: "b", Version: 9}, join)
+	if err != nil || jr.OnRefused == nil || jr.Parked {
+		t.Fatalf("%+v %v", jr, err)
+	}
+	jr.OnRefused(errors.New("too large"))
+	f.setTimers(jr.Timers)
+	now := f.s.find("g").(*classic.Group).Record()
+	if b, _ := schema.AppendCoordinatorValue(nil, now.Value, now.ValueVersion); string(b) != string(logged) {
+		t.Fatalf("not as the log has it: %+v", now.Value)
+	}
+	hr, err := f.s.Heartbeat(f.now, RequestContext{Version: 4}, &kmsg.HeartbeatRequest{Group: "g", Generation: 1, MemberID: first.MemberID, InstanceID: join.InstanceID})
+	if reply, _ := run(f, hr, err, "", 0); reply.ErrorCode != 0 {
+		t.Fatalf("the old process: %d", reply.ErrorCode)
+	}
+	f.advance(11 * time.Second)
+	if got := f.s.find("g").StateName(); got != "Empty" {
+		t.Fatalf("nobody watched its session: %s", got)
 	}
 }

@@ -62,6 +62,7 @@ type Group struct {
 
 	members []*Member // in the order they joined
 	byID    map[string]*Member
+	byTimer map[string]*Member
 	static  map[string]string   // instance id -> member id
 	pending map[string]struct{} // member ids given out (KIP-394), not yet joined with
 	unsync  map[string]struct{} // members of this generation that have not sent their sync
@@ -80,7 +81,7 @@ type Group struct {
 func New(env *Env, id string, nowMs int64) *Group {
 	return &Group{
 		env: env, id: id, stateMs: nowMs,
-		byID: map[string]*Member{}, static: map[string]string{}, pending: map[string]struct{}{},
+		byID: map[string]*Member{}, byTimer: map[string]*Member{}, static: map[string]string{}, pending: map[string]struct{}{},
 		unsync: map[string]struct{}{}, votes: map[string]int{},
 	}
 }
@@ -143,6 +144,8 @@ func (g *Group) add(m *Member, protocolType string) {
 	}
 	g.members = append(g.members, m)
 	g.byID[m.ID] = m
+	m.timer = m.ID
+	g.byTimer[m.timer] = m
 	delete(g.pending, m.ID)
 	g.count(m.Protocols, 1)
 	if m.join.waits {
@@ -155,6 +158,7 @@ func (g *Group) remove(op *effect.Op, m *Member) {
 	invariant.Assert(!m.join.waits && !m.sync.waits, "classic group %q: member %q removed while a request waits", g.id, m.ID)
 	g.members = slices.DeleteFunc(g.members, func(x *Member) bool { return x == m })
 	delete(g.byID, m.ID)
+	delete(g.byTimer, m.timer)
 	delete(g.unsync, m.ID)
 	if m.InstanceID != nil && g.static[*m.InstanceID] == m.ID {
 		delete(g.static, *m.InstanceID)

@@ -39,6 +39,7 @@ type Member struct {
 	fresh bool
 	// A heartbeat moves the deadline only; the timer, when it fires early, is set again for the rest.
 	deadline, armed time.Time
+	timer           string // its name: the first id, for a static member's id changes and its timer should not
 }
 
 func (m *Member) metadata(protocol string) []byte {
@@ -57,7 +58,7 @@ func (m *Member) matches(ps []Protocol) bool {
 	})
 }
 
-func (m *Member) timerName() string { return timerMember + m.ID }
+func (m *Member) timerName() string { return timerMember + m.timer }
 
 // copyProtocols takes the metadata out of the request, whose bytes belong to a pooled buffer. Of protocols with the
 // same name the first counts.

@@ -155,14 +155,15 @@ func (g *Group) afterRemoval(op *effect.Op, reason string) {
 	}
 }
 
-// onMemberTimer: a member has been silent for its session, or a member id has not been used.
+// onMemberTimer: a member has been silent for its session, or a member id has not been used. id is the first one that
+// the member had.
 func (g *Group) onMemberTimer(op *effect.Op, id string) {
 	if _, ok := g.pending[id]; ok {
 		delete(g.pending, id)
 		g.completeIfAllJoined(op)
 		return
 	}
-	m := g.byID[id]
+	m := g.byTimer[id]
 	if m == nil || m.armed.IsZero() {
 		return
 	}
@@ -175,9 +176,9 @@ func (g *Group) onMemberTimer(op *effect.Op, id string) {
 	if !m.fresh && (m.join.waits || m.sync.waits) { // it waits for us; its answer gives it new time
 		return
 	}
-	g.env.Log.Info("member is silent and out", "group", g.id, "generation", g.generation, "member", id, "session_ms", m.SessionMs)
+	g.env.Log.Info("member is silent and out", "group", g.id, "generation", g.generation, "member", m.ID, "session_ms", m.SessionMs)
 	g.expel(op, m, kerr.UnknownMemberID)
-	g.afterRemoval(op, "member "+id+" was silent for its session timeout")
+	g.afterRemoval(op, "member "+m.ID+" was silent for its session timeout")
 }
 
 // OnTimer is told of a timer by its name. One that has lost its meaning meanwhile is ignored.

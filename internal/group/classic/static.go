@@ -11,6 +11,7 @@ import (
 // written and the join answered with the generation that is; otherwise the group rebalances.
 func (g *Group) replaceStatic(j *joining, oldID, newID string) {
 	formerLeader := g.leader
+	before := *g.byID[oldID]
 	m := g.rename(j.op, g.byID[oldID], newID)
 	g.update(j, m)
 	g.touchSession(j.op, m)
@@ -21,6 +22,7 @@ func (g *Group) replaceStatic(j *joining, oldID, newID string) {
 			return
 		}
 		j.op.Write(g.Record())
+		j.op.Refused = func(error) { g.restore(m, before) }
 		resp := g.joined(m, j.client.Version)
 		if j.client.Version >= skipVersion {
 			resp.SkipAssignment = g.leader == newID
@@ -38,13 +40,24 @@ func (g *Group) replaceStatic(j *joining, oldID, newID string) {
 	}
 }
 
+// restore gives a stable member back its old id and what it brought, where the log refuses the new.
+func (g *Group) restore(m *Member, before Member) {
+	g.setID(m, before.ID)
+	g.setProtocols(m, before.Protocols)
+	m.SessionMs, m.RebalanceMs, m.ClientID, m.ClientHost = before.SessionMs, before.RebalanceMs, before.ClientID, before.ClientHost
+}
+
 // rename gives a member a new id and fences the old one.
 func (g *Group) rename(op *effect.Op, m *Member, newID string) *Member {
-	oldID := m.ID
-	g.answerJoin(op, m, JoinError(m.join.version, oldID, kerr.FencedInstanceID))
+	g.answerJoin(op, m, JoinError(m.join.version, m.ID, kerr.FencedInstanceID))
 	g.answerSync(op, m, SyncError(m.sync.version, kerr.FencedInstanceID))
-	g.disarm(op, m)
 	m.fresh = false
+	g.setID(m, newID)
+	return m
+}
+
+func (g *Group) setID(m *Member, newID string) {
+	oldID := m.ID
 	delete(g.byID, oldID)
 	m.ID = newID
 	g.byID[newID] = m
@@ -56,5 +69,4 @@ func (g *Group) rename(op *effect.Op, m *Member, newID string) *Member {
 		delete(g.unsync, oldID)
 		g.unsync[newID] = struct{}{}
 	}
-	return m
 }
