@@ -78,20 +78,13 @@ func TestShard(t *testing.T) {
 			c := rapid.SampledFrom([]string{"a", "b", "i"}).Draw(t, "client")
 			return c, members[c]
 		}
-		instance := func(c string) *string {
-			if c == "i" {
-				return &c
-			}
-			return nil
-		}
-		type env = *shardtest.Env[*recorded]
-		group := func(t *rapid.T) string { return rapid.SampledFrom([]string{"g", "simple"}).Draw(t, "group") }
+		ops := offsetOps(pick)
 		shardtest.Run(t, shardtest.Config[*recorded]{
 			New: func() *recorded {
 				return &recorded{New(Options{Config: cfg, NewID: func() string { ids++; return strconv.Itoa(ids) }}), map[string]string{}}
 			},
 			Decode: schema.ReadGroupRecord, Dump: (*recorded).dump, Check: consistent, MaxAdvance: 15 * time.Minute,
-			Ops: map[string]func(*rapid.T, env){
+			Ops: with(ops, map[string]func(*rapid.T, env){
 				"join": func(t *rapid.T, e env) {
 					c, m := pick(t)
 					req := kmsg.NewPtrJoinGroupRequest()
@@ -142,38 +135,60 @@ func TestShard(t *testing.T) {
 						return s.LeaveGroup(now, RequestContext{Version: 5}, req)
 					}, nil)
 				},
-				"commit": func(t *rapid.T, e env) {
-					req := kmsg.NewPtrOffsetCommitRequest()
-					req.Group, req.Generation = group(t), -1
-					if rapid.Bool().Draw(t, "as a member") {
-						c, m := pick(t)
-						req.MemberID, req.Generation, req.InstanceID = m.id, m.gen, instance(c)
-					}
-					req.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Offset: rapid.Int64Range(0, 9).Draw(t, "offset")}}}}
-					shardtest.Do(e, "commit", func(s *recorded, now time.Time, _ coordinator.Token) (coordinator.Result[*kmsg.OffsetCommitResponse], error) {
-						return s.OffsetCommit(now, RequestContext{Version: 9}, req)
-					}, nil)
-				},
-				"txn commit": func(t *rapid.T, e env) {
-					req := kmsg.NewPtrTxnOffsetCommitRequest()
-					req.Group, req.Generation, req.ProducerID = group(t), -1, rapid.Int64Range(1, 2).Draw(t, "pid")
-					req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 7}}}}
-					shardtest.Do(e, "txn commit", func(s *recorded, now time.Time, _ coordinator.Token) (coordinator.Result[*kmsg.TxnOffsetCommitResponse], error) {
-						return s.TxnOffsetCommit(now, RequestContext{Version: 5}, req, nil)
-					}, nil)
-				},
-				"end txn": func(t *rapid.T, e env) {
-					e.CompleteTransaction(coordinator.Marker{ProducerID: rapid.Int64Range(1, 2).Draw(t, "pid"), Commit: rapid.Bool().Draw(t, "commit")})
-				},
-				"delete": func(t *rapid.T, e env) {
-					id := group(t)
-					shardtest.Do(e, "delete", func(s *recorded, now time.Time, _ coordinator.Token) (coordinator.Result[[]kmsg.DeleteGroupsResponseGroup], error) {
-						return s.DeleteGroups(now, RequestContext{}, []string{id})
-					}, nil)
-				},
-			},
+			}),
 		})
 	})
+}
+
+type env = *shardtest.Env[*recorded]
+
+// instance is the instance id of the one static client.
+func instance(client string) *string {
+	if client == "i" {
+		return &client
+	}
+	return nil
+}
+
+func with(ops, more map[string]func(*rapid.T, env)) map[string]func(*rapid.T, env) {
+	maps.Copy(ops, more)
+	return ops
+}
+
+// offsetOps are the operations on offsets, by members and by others.
+func offsetOps(pick func(*rapid.T) (string, *member)) map[string]func(*rapid.T, env) {
+	group := func(t *rapid.T) string { return rapid.SampledFrom([]string{"g", "simple"}).Draw(t, "group") }
+	return map[string]func(*rapid.T, env){
+		"commit": func(t *rapid.T, e env) {
+			req := kmsg.NewPtrOffsetCommitRequest()
+			req.Group, req.Generation = group(t), -1
+			if rapid.Bool().Draw(t, "as a member") {
+				c, m := pick(t)
+				req.MemberID, req.Generation, req.InstanceID = m.id, m.gen, instance(c)
+			}
+			req.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Offset: rapid.Int64Range(0, 9).Draw(t, "offset")}}}}
+			shardtest.Do(e, "commit", func(s *recorded, now time.Time, _ coordinator.Token) (coordinator.Result[*kmsg.OffsetCommitResponse], error) {
+				return s.OffsetCommit(now, RequestContext{Version: 9}, req)
+			}, nil)
+		},
+		"txn commit": func(t *rapid.T, e env) {
+			req := kmsg.NewPtrTxnOffsetCommitRequest()
+			req.Group, req.Generation, req.ProducerID = group(t), -1, rapid.Int64Range(1, 2).Draw(t, "pid")
+			req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{{Offset: 7}}}}
+			shardtest.Do(e, "txn commit", func(s *recorded, now time.Time, _ coordinator.Token) (coordinator.Result[*kmsg.TxnOffsetCommitResponse], error) {
+				return s.TxnOffsetCommit(now, RequestContext{Version: 5}, req, nil)
+			}, nil)
+		},
+		"end txn": func(t *rapid.T, e env) {
+			e.CompleteTransaction(coordinator.Marker{ProducerID: rapid.Int64Range(1, 2).Draw(t, "pid"), Commit: rapid.Bool().Draw(t, "commit")})
+		},
+		"delete": func(t *rapid.T, e env) {
+			id := group(t)
+			shardtest.Do(e, "delete", func(s *recorded, now time.Time, _ coordinator.Token) (coordinator.Result[[]kmsg.DeleteGroupsResponseGroup], error) {
+				return s.DeleteGroups(now, RequestContext{}, []string{id})
+			}, nil)
+		},
+	}
 }
 
 // consistent holds a stable group against its record, where that is of this generation.
