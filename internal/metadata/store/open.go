@@ -158,7 +158,7 @@ func (s *Store) load() error {
 	}
 	d.SetController(s.node)
 	s.image = d.Image()
-	return s.writeSmall()
+	return nil
 }
 
 // loadSnapshot loads the newest checkpoint that is whole.

@@ -132,6 +132,8 @@ func (s *Store) run() {
 	defer s.done.Done()
 	if err := s.settle(); err != nil {
 		s.fail(err)
+	} else if err := s.writeSmall(); err != nil {
+		s.log.Warn("the files beside the metadata log are out of date", "dir", s.dir, "err", err)
 	}
 	for range s.wake {
 		for {

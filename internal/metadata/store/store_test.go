@@ -94,6 +94,7 @@ func TestNewClusterAndRestart(t *testing.T) {
 	if got := s.Image().Offset(); got != next { // the change of leadership took one
 		t.Fatalf("offset %d, want %d", got, next)
 	}
+	propose(t, s, topicRecord(100))
 	q, err := os.ReadFile(filepath.Join(dir, LogDir, "quorum-state"))
 	if err != nil || !strings.Contains(string(q), fmt.Sprintf(`"leaderEpoch":%d`, s.Epoch())) {
 		t.Fatalf("%s %v", q, err)
