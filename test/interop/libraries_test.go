@@ -230,12 +230,17 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// start runs the library's client program; it ends with the test at the latest.
+// start runs the library's client program against the shared broker; it ends with the test at the latest.
 func (l library) start(t *testing.T) *program {
+	t.Helper()
+	return l.startAt(t, broker(t).Addr)
+}
+
+func (l library) startAt(t *testing.T, addr string) *program {
 	t.Helper()
 	args, env, err := l.command()
 	skipOrFail(t, err)
-	p := &program{cmd: exec.Command(args[0], append(args[1:], broker(t).Addr)...), replies: make(chan reply, 100_000), eof: make(chan struct{}), errs: &syncBuffer{}}
+	p := &program{cmd: exec.Command(args[0], append(args[1:], addr)...), replies: make(chan reply, 100_000), eof: make(chan struct{}), errs: &syncBuffer{}}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = p.errs
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
