@@ -92,6 +92,10 @@ func (l *Loader) node(file, name string, n *yaml.Node, seen map[string]string, d
 			l.node(file, k, n.Content[i+1], seen, depth+1)
 		}
 	case yaml.SequenceNode:
+		if name == "" {
+			l.refuse(place, "expected `name: value` lines")
+			return
+		}
 		var items []string
 		for _, e := range n.Content {
 			if e.Kind != yaml.ScalarNode {
@@ -218,8 +222,14 @@ func (l *Loader) add(place, name, value string) {
 	l.values[name], l.places[name] = value, place
 }
 
+// standardAuthorizer is Kafka's own authorizer, which the built-in one is like.
+const standardAuthorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+
 func (l *Loader) warn(place string, d *Def, value string) {
 	base, _ := d.Default()
+	if d.Name == "authorizer.class.name" && value != "" && value != standardAuthorizer {
+		l.warnings = append(l.warnings, fmt.Sprintf("%s: %s %s; the built-in authorizer stands in for %s", place, d.Name, javaOnly, value))
+	}
 	if d.NotYet == javaOnly && value != base && value != "" {
 		l.warnings = append(l.warnings, fmt.Sprintf("%s: %s %s", place, d.Name, javaOnly))
 	}
