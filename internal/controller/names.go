@@ -48,16 +48,38 @@ func collisionKey(name string) (string, bool) {
 	return strings.ReplaceAll(name, ".", "_"), strings.ContainsAny(name, "._")
 }
 
-// collisions holds the existing names by collisionKey. It is built once for a request, on the first name that needs it.
+// collisions finds existing names that differ from a new one in '.' and '_' only.
 type collisions struct {
 	img  *metadata.Image
-	keys map[string]string
+	keys map[string]string // existing names by collisionKey, made once for a request and only when variants are too many
 }
 
-// with finds an existing topic that differs from name in '.' and '_' only.
+// maxVariantBits bounds the '.' and '_' in a name whose variants are looked up one by one.
+const maxVariantBits = 8
+
 func (c *collisions) with(name string) (other string, ok bool) {
 	key, can := collisionKey(name)
 	if !can {
+		return "", false
+	}
+	var at []int
+	for i := range len(name) {
+		if key[i] == '_' {
+			at = append(at, i)
+		}
+	}
+	if len(at) <= maxVariantBits {
+		variant := []byte(key)
+		for bits := range 1 << len(at) {
+			for i, pos := range at {
+				if variant[pos] = '_'; bits&(1<<i) != 0 {
+					variant[pos] = '.'
+				}
+			}
+			if v := string(variant); v != name && c.img.Topic(v) != nil {
+				return v, true
+			}
+		}
 		return "", false
 	}
 	if c.keys == nil {
