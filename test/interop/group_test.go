@@ -148,7 +148,7 @@ func groupLife(t *testing.T, lib library, protocol string) {
 	for range 3 {
 		f.round()
 	}
-	until(t, 60*time.Second, "both members get partitions", func() { f.round() }, func() bool { return shared2(a, b) }, a, b)
+	until(t, 60*time.Second, "both members get partitions", func() { f.round() }, func() bool { return bothServed(a, b) }, a, b)
 	b.kill()
 	killed := len(f.sent)
 	until(t, 60*time.Second, "the survivor reads what was written to every partition after the kill", func() { f.round() }, func() bool {
@@ -175,8 +175,8 @@ func groupLife(t *testing.T, lib library, protocol string) {
 	}
 }
 
-// shared2 says whether both members have been given different partitions lately.
-func shared2(a, b *member) bool {
+// bothServed says whether both members have been given different partitions lately.
+func bothServed(a, b *member) bool {
 	return len(a.by) > 0 && len(b.by) > 0 && len(a.by)+len(b.by) >= groupPartitions
 }
 

@@ -138,12 +138,18 @@ func (s *saramaClient) list() (ans answer, err error) {
 
 func (s *saramaClient) describe(c command) (ans answer, err error) {
 	err = s.admin(func(a sarama.ClusterAdmin) error {
-		es, err := a.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: c.Topic})
+		rs, err := a.DescribeConfigs([]*sarama.ConfigResource{{Type: sarama.TopicResource, Name: c.Topic}}, sarama.DescribeConfigsOptions{})
+		if err != nil {
+			return err
+		}
+		if rs[0].ErrorCode != sarama.ErrNoError {
+			return rs[0].ErrorCode
+		}
 		ans.Configs = map[string]string{}
-		for _, e := range es {
+		for _, e := range rs[0].Configs {
 			ans.Configs[e.Name] = e.Value
 		}
-		return err
+		return nil
 	})
 	return ans, err
 }
