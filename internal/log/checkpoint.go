@@ -1,0 +1,146 @@
+package log
+
+import (
+	"path"
+	"strings"
+)
+
+// syncTo makes the segment files durable up to end: the direct path of a commit, and the work of a checkpoint.
+func (l *Log) syncTo(end OffsetMeta) error {
+	l.opMu.Lock()
+	defer l.opMu.Unlock()
+	return l.syncLocked(end)
+}
+
+// syncLocked syncs the segments that hold anything between the recovery point and end. REQUIRES: opMu.
+func (l *Log) syncLocked(end OffsetMeta) error {
+	if l.namesDirty.Swap(false) {
+		if err := l.m.o.FS.SyncDir(*l.path.Load()); err != nil {
+			return err
+		}
+		if err := l.m.o.FS.SyncDir(l.dir.Load().path); err != nil {
+			return err
+		}
+	}
+	segs, i := l.segmentOf(l.recoveryPoint.Load())
+	for ; i < len(segs); i++ {
+		s := segs[i]
+		size := s.size.Load()
+		if s.base > end.Offset || s.synced >= size {
+			continue
+		}
+		f, err := s.log.acquire()
+		if err != nil {
+			return err
+		}
+		err = f.Sync()
+		s.log.release()
+		if err != nil {
+			return err
+		}
+		l.dirtyBytes.Add(s.synced - size)
+		s.synced = size
+	}
+	if end.Offset > l.recoveryPoint.Load() {
+		l.recoveryPoint.Store(end.Offset)
+		l.dir.Load().pointsDirty.Store(true)
+	}
+	return nil
+}
+
+// snapshotEvery is how many bytes of appends make a new producer snapshot worth its file.
+const snapshotEvery = 16 << 20
+
+// checkpoint makes everything appended so far durable in its segment, so that neither the journal nor a recovery needs to know it.
+func (l *Log) checkpoint(final bool) error {
+	l.opMu.Lock()
+	defer l.opMu.Unlock()
+	end := l.LogEnd()
+	if err := l.syncLocked(end); err != nil {
+		return l.fail(err)
+	}
+	if err := l.writeEpochs(); err != nil {
+		return err
+	}
+	l.asked.Store(false)
+	if c := l.dir.Load().committer; c != nil {
+		c.checkpointed(l, end.Offset)
+	}
+	if final || end.Position-l.snapshotPos() > snapshotEvery {
+		if err := l.snapshotNow(final); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// snapshotPos is where in the active segment the newest snapshot stands; the segment's start where it is older.
+func (l *Log) snapshotPos() int64 {
+	if l.snapshotIn != l.active().base {
+		return 0
+	}
+	return l.snapshotAtPos
+}
+
+// snapshotNow writes a producer snapshot at the log's end and removes those that no recovery needs: all but the newest and those at the
+// start of a segment. REQUIRES: opMu.
+func (l *Log) snapshotNow(final bool) error {
+	l.mu.Lock()
+	end := l.end
+	if !l.producers.dirty && !final {
+		l.mu.Unlock()
+		l.snapshotIn, l.snapshotAtPos = end.SegmentBase, end.Position
+		return nil
+	}
+	l.writeSnapshot(end.Offset)
+	l.mu.Unlock()
+	old := l.snapshotAt
+	l.snapshotAt, l.snapshotIn, l.snapshotAtPos = end.Offset, end.SegmentBase, end.Position
+	if old != end.Offset && old > 0 && !l.isBase(old) {
+		_ = l.m.o.FS.Remove(path.Join(*l.path.Load(), segmentName(old)+snapshotSuffix))
+	}
+	return nil
+}
+
+func (l *Log) isBase(offset int64) bool {
+	for _, s := range *l.segs.Load() {
+		if s.base == offset {
+			return true
+		}
+	}
+	return false
+}
+
+// close ends the log cleanly: all durable, indexes whole, a snapshot at the end.
+func (l *Log) close() error {
+	l.mu.Lock()
+	broken := l.broken
+	l.broken = l.offlineError(errClosed)
+	l.mu.Unlock()
+	if broken != nil {
+		return nil
+	}
+	for _, s := range *l.segs.Load() {
+		if err := s.flushIndexes(); err != nil {
+			return err
+		}
+	}
+	if err := l.active().finish(); err != nil {
+		return err
+	}
+	if err := l.checkpoint(true); err != nil {
+		return err
+	}
+	for _, s := range *l.segs.Load() {
+		s.retire()
+	}
+	return nil
+}
+
+// isSnapshot gives the offset of a producer snapshot's file.
+func isSnapshot(name string) (int64, bool) {
+	if !strings.HasSuffix(name, snapshotSuffix) {
+		return 0, false
+	}
+	return parseBase(name, snapshotSuffix)
+}

@@ -1,0 +1,402 @@
+package log
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"sort"
+	"time"
+
+	"github.com/ottla/ottla/internal/vfs"
+)
+
+// Open opens the log of a partition, recovering it if needed, or makes it: in preferDir, or the dir with the fewest. A directory of
+// another topic id under that name belongs to a topic that is gone, and is removed.
+func (m *Manager) Open(tp TopicPartition, topicID [16]byte, cfg Config, preferDir string) (*Log, error) {
+	m.mu.Lock()
+	if l := m.logs[tp]; l != nil {
+		m.mu.Unlock()
+		return l, nil
+	}
+	if m.closed {
+		m.mu.Unlock()
+		return nil, errClosed
+	}
+	m.mu.Unlock()
+	d, found, err := m.find(tp, topicID)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		if d = m.choose(preferDir); d == nil {
+			return nil, errors.New("no log dir is online")
+		}
+	}
+	if f := d.failure.Load(); f != nil {
+		return nil, &OfflineError{Dir: d.path, Cause: *f}
+	}
+	p := path.Join(d.path, tp.String())
+	if !found {
+		if err := m.o.FS.MkdirAll(p, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.writePartitionMeta(d, tp, p, topicID); err != nil {
+		return nil, err
+	}
+	l, err := m.openLog(d, tp.String(), tp, topicID, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open log %s: %w", p, err)
+	}
+	if !found {
+		l.namesDirty.Store(true)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if other := m.logs[tp]; other != nil {
+		return other, nil
+	}
+	m.logs[tp] = l
+	return l, nil
+}
+
+func (m *Manager) writePartitionMeta(d *dir, tp TopicPartition, p string, id [16]byte) error {
+	d.mu.Lock()
+	have, ok := d.existing[tp]
+	d.existing[tp] = id
+	d.mu.Unlock()
+	if ok && have == id {
+		return nil
+	}
+	return writeFile(m.o.FS, path.Join(p, partitionMetaFile), appendPartitionMeta(nil, id), false)
+}
+
+// find looks for a partition's directory; one of another topic id is set aside to be removed.
+func (m *Manager) find(tp TopicPartition, id [16]byte) (*dir, bool, error) {
+	for _, d := range m.dirs {
+		d.mu.Lock()
+		have, ok := d.existing[tp]
+		d.mu.Unlock()
+		if !ok {
+			continue
+		}
+		if have == id || have == ([16]byte{}) {
+			return d, true, nil
+		}
+		m.o.Logger.Warn("a directory belongs to a topic that was deleted, and is removed", "dir", d.path, "partition", tp.String())
+		if err := m.removeDir(d, tp); err != nil {
+			return nil, false, err
+		}
+	}
+	return nil, false, nil
+}
+
+func (m *Manager) choose(prefer string) *dir {
+	var best *dir
+	fewest := 0
+	for _, d := range m.dirs {
+		if d.failure.Load() != nil {
+			continue
+		}
+		if d.path == prefer {
+			return d
+		}
+		d.mu.Lock()
+		n := len(d.existing)
+		d.mu.Unlock()
+		if best == nil || n < fewest {
+			best, fewest = d, n
+		}
+	}
+	return best
+}
+
+// Delete ends a log, if it is open, and removes its directory: out of sight at once, from the disk after file.delete.delay.ms.
+func (m *Manager) Delete(tp TopicPartition) error {
+	m.mu.Lock()
+	l := m.logs[tp]
+	delete(m.logs, tp)
+	m.mu.Unlock()
+	if l != nil {
+		l.mu.Lock()
+		if l.broken == nil {
+			l.broken = l.offlineError(errClosed)
+		}
+		l.mu.Unlock()
+		d := l.dir.Load()
+		if err := d.committer.drop(l); err != nil {
+			return err
+		}
+		for _, s := range *l.segs.Load() {
+			s.retire()
+		}
+		return m.removeDir(d, tp)
+	}
+	for _, d := range m.dirs {
+		d.mu.Lock()
+		_, ok := d.existing[tp]
+		d.mu.Unlock()
+		if ok {
+			return m.removeDir(d, tp)
+		}
+	}
+	return nil
+}
+
+func (m *Manager) removeDir(d *dir, tp TopicPartition) error {
+	d.mu.Lock()
+	delete(d.existing, tp)
+	delete(d.points, tp)
+	n := m.o.Clock.Now().UnixNano()
+	d.mu.Unlock()
+	from := path.Join(d.path, tp.String())
+	to := fmt.Sprintf("%s.%x%s", from, n, deleteDirSuffix)
+	if err := m.o.FS.Rename(from, to); err != nil {
+		return err
+	}
+	d.pointsDirty.Store(true)
+	d.startsDirty.Store(true)
+	m.later(time.Second, func() {
+		if err := m.o.FS.RemoveAll(to); err != nil {
+			m.o.Logger.Warn("a deleted partition's directory could not be removed; it is removed at the next start", "dir", to, "error", err)
+		}
+	})
+	return nil
+}
+
+// MoveTo copies a log to another log dir and goes on there. Appends wait while the last bytes are copied.
+func (m *Manager) MoveTo(tp TopicPartition, target string) error {
+	m.mu.Lock()
+	l := m.logs[tp]
+	m.mu.Unlock()
+	if l == nil {
+		return fmt.Errorf("%s is not open", tp)
+	}
+	var to *dir
+	for _, d := range m.dirs {
+		if d.path == target {
+			to = d
+		}
+	}
+	from := l.dir.Load()
+	if to == nil || to.failure.Load() != nil {
+		return fmt.Errorf("%s is no log dir that is online", target)
+	}
+	if to == from {
+		return nil
+	}
+	if err := l.checkpoint(true); err != nil {
+		return err
+	}
+	l.opMu.Lock()
+	defer l.opMu.Unlock()
+	if err := from.committer.drop(l); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := from.committer.drop(l); err != nil {
+		return err
+	}
+	return m.moveLocked(l, from, to)
+}
+
+// moveLocked copies the files and swaps the directories. REQUIRES: opMu and mu of l.
+func (m *Manager) moveLocked(l *Log, from, to *dir) error {
+	for _, s := range *l.segs.Load() {
+		if err := s.flushIndexes(); err != nil {
+			return err
+		}
+	}
+	src, dst := *l.path.Load(), path.Join(to.path, l.tp.String())
+	tmp := dst + ".moving" + deleteDirSuffix
+	if err := m.copyDir(src, tmp); err != nil {
+		return errors.Join(err, m.o.FS.RemoveAll(tmp))
+	}
+	if err := m.o.FS.Rename(tmp, dst); err != nil {
+		return err
+	}
+	if err := m.o.FS.SyncDir(to.path); err != nil {
+		return err
+	}
+	to.mu.Lock()
+	to.existing[l.tp] = l.topicID
+	to.mu.Unlock()
+	old := *l.segs.Load()
+	segs := make([]*segment, len(old))
+	for i, s := range old {
+		n := newSegment(m.files, dst, s.base)
+		n.size.Store(s.size.Load())
+		n.maxTs.Store(s.maxTs.Load())
+		n.maxTsAt.Store(s.maxTsAt.Load())
+		n.firstTs.Store(s.firstTs.Load())
+		n.last.Store(s.last.Load())
+		n.synced, n.trusted = s.size.Load(), s.size.Load()
+		segs[i] = n
+		s.retire()
+	}
+	l.segs.Store(&segs)
+	l.path.Store(&dst)
+	l.dir.Store(to)
+	to.pointsDirty.Store(true)
+	to.startsDirty.Store(true)
+	return m.removeDir(from, l.tp)
+}
+
+func (m *Manager) copyDir(src, dst string) error {
+	if err := m.o.FS.MkdirAll(dst, 0o755); err != nil {
+		return err
+	}
+	entries, err := m.o.FS.ReadDir(src)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := m.copyFile(path.Join(src, e.Name()), path.Join(dst, e.Name())); err != nil {
+			return err
+		}
+	}
+	return m.o.FS.SyncDir(dst)
+}
+
+func (m *Manager) copyFile(src, dst string) error {
+	in, err := m.o.FS.OpenFile(src, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := m.o.FS.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	size, err := in.Size()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<20)
+	for at := int64(0); at < size; {
+		n, err := in.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
+		if n == 0 && err != nil {
+			return err
+		}
+		if _, err := out.WriteAt(buf[:n], at); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return out.Sync()
+}
+
+// replay writes what the journal holds and the segments may not into the segments. It gives the files it wrote to.
+func (m *Manager) replay(d *dir) (touched map[string]vfs.File, err error) {
+	touched = map[string]vfs.File{}
+	err = d.committer.replay(func(f *journalFrame) error {
+		if f.Next <= d.points[f.TopicPartition].recovery {
+			return nil
+		}
+		p := path.Join(d.path, f.TopicPartition.String())
+		id, ok := d.existing[f.TopicPartition]
+		if ok && id != f.TopicID && id != ([16]byte{}) {
+			return nil // of a topic that was deleted
+		}
+		if !ok || id == ([16]byte{}) {
+			// The directory's name was lost with the power, or its metadata: the journal is the only place that has the records.
+			if err := m.o.FS.MkdirAll(p, 0o755); err != nil {
+				return err
+			}
+			if err := writeFile(m.o.FS, path.Join(p, partitionMetaFile), appendPartitionMeta(nil, f.TopicID), false); err != nil {
+				return err
+			}
+			d.existing[f.TopicPartition] = f.TopicID
+		}
+		name := path.Join(p, segmentName(f.SegmentBase)+logSuffix)
+		file := touched[name]
+		if file == nil {
+			if file, err = m.o.FS.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644); err != nil {
+				return err
+			}
+			touched[name] = file
+		}
+		_, err := file.WriteAt(f.Payload, f.Pos)
+		return err
+	})
+	return touched, err
+}
+
+// settleReplay makes what was replayed durable, so that the journal's old files can be used again.
+func (m *Manager) settleReplay(d *dir, touched map[string]vfs.File) {
+	names := make([]string, 0, len(touched))
+	for name := range touched {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	dirs := map[string]bool{d.path: true}
+	for _, name := range names {
+		err := errors.Join(touched[name].Sync(), touched[name].Close())
+		if err != nil {
+			m.offline(d, err)
+			return
+		}
+		dirs[path.Dir(name)] = true
+	}
+	for p := range dirs {
+		if err := m.o.FS.SyncDir(p); err != nil && exists(m.o.FS, p) {
+			m.offline(d, err)
+			return
+		}
+	}
+	d.committer.replayed()
+}
+
+// housekeeping runs retention and watches the disks' space until ctx ends.
+func (m *Manager) housekeeping(ctx context.Context) {
+	next := m.o.Clock.Now().Add(min(m.o.RetentionDelay, m.o.RetentionInterval))
+	space := m.o.Clock.NewTimer(0)
+	defer space.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-space.C():
+		}
+		for _, d := range m.dirs {
+			m.watchSpace(d)
+		}
+		if now := m.o.Clock.Now(); !now.Before(next) {
+			next = now.Add(m.o.RetentionInterval)
+			for _, l := range m.open() {
+				if ctx.Err() != nil {
+					return
+				}
+				l.retain(now.UnixMilli())
+			}
+		}
+		space.Reset(m.nextLook(next))
+	}
+}
+
+func (m *Manager) nextLook(retention time.Time) time.Duration {
+	const spaceInterval = time.Second
+	if until := retention.Sub(m.o.Clock.Now()); until < spaceInterval {
+		return max(until, time.Millisecond)
+	}
+	return spaceInterval
+}
+
+// watchSpace refuses producing while the volume is nearly full, with a gap between the two thresholds so that it does not flap.
+func (m *Manager) watchSpace(d *dir) {
+	u, err := m.o.FS.DiskUsage(d.path)
+	if err != nil {
+		return
+	}
+	reserve := uint64(m.o.DiskReserveBytes)
+	switch {
+	case u.Free < reserve && !d.full.Swap(true):
+		m.o.Logger.Error("the disk is full but for its reserve: producing is refused until space is free; reading and deleting go on", "dir", d.path, "free_bytes", u.Free, "reserve_bytes", reserve)
+	case u.Free >= reserve+reserve/4 && d.full.Swap(false):
+		m.o.Logger.Info("the disk has space again: producing goes on", "dir", d.path, "free_bytes", u.Free)
+	}
+}
