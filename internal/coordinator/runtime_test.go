@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -121,7 +122,7 @@ func (q *quietTB) Failed() bool              { return false }
 // Real goroutines, a real clock, leaders that come and go: every done is called exactly once and each partition runs
 // one thing at a time.
 func TestConcurrent(t *testing.T) {
-	const partitions, clients, perClient = 5, 8, 300
+	const partitions, clients, perClient = 5, 8, 200
 	logs := make([]*shardtest.Log, partitions)
 	for i := range logs {
 		logs[i] = shardtest.NewLog()
@@ -136,11 +137,12 @@ func TestConcurrent(t *testing.T) {
 		l.OnCommit(func(hw int64) { rt.OnHighWatermark(int32(i), hw) })
 		rt.Load(int32(i), 1)
 	}
+	var answered, ok, refused atomic.Int64
 	stop := make(chan struct{})
-	var background, waiting sync.WaitGroup
+	var background, working, waiting sync.WaitGroup
 	background.Go(func() {
 		epoch := int32(1)
-		for i := 0; ; i++ {
+		for next := int64(30); ; runtime.Gosched() {
 			select {
 			case <-stop:
 				return
@@ -149,25 +151,24 @@ func TestConcurrent(t *testing.T) {
 			for _, l := range logs {
 				l.Commit(l.End())
 			}
-			if i%50 == 49 {
-				epoch++
-				p := rand.N(int32(partitions))
-				rt.Unload(p, epoch)
-				rt.Load(p, epoch)
+			if ok.Load() < next { // trouble comes with progress, not with time
+				continue
 			}
-			if i%70 == 69 {
-				logs[rand.N(partitions)].FailNext(errors.New("injected"), i%2 == 0)
-			}
+			next += 30
+			epoch++
+			p := rand.N(int32(partitions))
+			rt.Unload(p, epoch)
+			rt.Load(p, epoch)
+			logs[rand.N(partitions)].FailNext(errors.New("injected"), next%20 == 0)
 		}
 	})
-	var answered, ok, refused atomic.Int64
 	for range clients {
-		background.Go(func() {
-			for range perClient {
+		working.Go(func() {
+			for good := 0; good < perClient; {
 				p := rand.N(int32(partitions))
 				waiting.Add(1)
 				var once atomic.Bool
-				next := make(chan struct{})
+				next := make(chan error, 1)
 				coordinator.Write(rt, p, "set", func(s *kv, _ time.Time, _ coordinator.Token) (coordinator.Result[int64], error) {
 					if inside[p].Add(1) != 1 {
 						t.Error("two operations of one shard at once")
@@ -184,21 +185,23 @@ func TestConcurrent(t *testing.T) {
 					} else {
 						refused.Add(1)
 					}
-					close(next)
+					next <- err
 					waiting.Done()
 				})
-				<-next
+				if <-next == nil {
+					good++
+				} else {
+					runtime.Gosched()
+				}
 			}
 		})
 	}
 	done := make(chan struct{})
-	go func() { waiting.Wait(); close(done) }()
-	for answered.Load() < clients*perClient {
-		select {
-		case <-done:
-		case <-time.After(20 * time.Second):
-			t.Fatalf("%d of %d answered", answered.Load(), clients*perClient)
-		}
+	go func() { working.Wait(); waiting.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("stuck: %d answered, %d well", answered.Load(), ok.Load())
 	}
 	close(stop)
 	background.Wait()
@@ -255,6 +258,9 @@ func BenchmarkWrite(b *testing.B) {
 	l := shardtest.NewLog()
 	rt := coordinator.New(coordinator.Options[*kv]{Name: "test", Log: discard{l}, Decode: schema.ReadGroupRecord, NewShard: func(int32) *kv { return newKV(nil) }})
 	rt.Load(0, 1)
+	for rt.Partitions()[0].State != coordinator.Active {
+		runtime.Gosched()
+	}
 	var wg sync.WaitGroup
 	b.ReportAllocs()
 	records := []coordinator.Record{set("a", 1)}

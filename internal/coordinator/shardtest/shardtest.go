@@ -11,6 +11,7 @@ package shardtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -103,9 +104,10 @@ func (e *Env[S]) CompleteTransaction(m coordinator.Marker) {
 	e.run(true)
 }
 
-// checkAnswer holds an answer to the promise that all it can have seen is committed. The frame's own errors see nothing.
+// checkAnswer holds an answer to the promise that all it can have seen is committed. The frame's and
+// the log's own errors see nothing.
 func (e *Env[S]) checkAnswer(c *call, ran bool, err error) {
-	if !ran || isFrameError(err) {
+	if !ran || isFrameError(err) || errors.Is(err, coordinator.ErrRefused) || errors.Is(err, kerr.MessageTooLarge) {
 		return
 	}
 	need := c.after
