@@ -24,9 +24,8 @@ func (s *Shard) OffsetCommit(now time.Time, ctx RequestContext, req *kmsg.Offset
 	op := &effect.Op{Now: now}
 	resp := kmsg.NewPtrOffsetCommitResponse()
 	resp.Version = ctx.Version
-	refused := s.checkCommit(req.Group, effect.Commit{
-		MemberID: req.MemberID, InstanceID: req.InstanceID, Generation: req.Generation, Version: ctx.Version,
-	})
+	who := effect.Commit{MemberID: req.MemberID, InstanceID: req.InstanceID, Generation: req.Generation, Version: ctx.Version}
+	refused := s.checkCommit(req.Group, who)
 	if refused == nil {
 		if g := s.find(req.Group); g != nil {
 			g.Touch(op, req.MemberID)
@@ -44,7 +43,7 @@ func (s *Shard) OffsetCommit(now time.Time, ctx RequestContext, req *kmsg.Offset
 			p := &t.Partitions[j]
 			rp := kmsg.NewOffsetCommitResponseTopicPartition()
 			rp.Partition = p.Partition
-			err := refused
+			err := s.checkPartition(req.Group, who, refused, t.Topic, t.TopicID, p.Partition)
 			if err == nil {
 				err = s.commitOne(op, slot{req.Group, t.Topic, p.Partition}, p.Metadata, position{
 					offset: p.Offset, epoch: p.LeaderEpoch, commitMs: op.NowMs(), expireMs: expireMs, topicID: t.TopicID,
@@ -64,9 +63,8 @@ func (s *Shard) TxnOffsetCommit(now time.Time, ctx RequestContext, req *kmsg.Txn
 	op := &effect.Op{Now: now}
 	resp := kmsg.NewPtrTxnOffsetCommitResponse()
 	resp.Version = ctx.Version
-	refused := s.checkCommit(req.Group, effect.Commit{
-		MemberID: req.MemberID, InstanceID: req.InstanceID, Generation: req.Generation, Version: ctx.Version, Transactional: true,
-	})
+	who := effect.Commit{MemberID: req.MemberID, InstanceID: req.InstanceID, Generation: req.Generation, Version: ctx.Version, Transactional: true}
+	refused := s.checkCommit(req.Group, who)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		rt := kmsg.NewTxnOffsetCommitResponseTopic()
@@ -75,7 +73,7 @@ func (s *Shard) TxnOffsetCommit(now time.Time, ctx RequestContext, req *kmsg.Txn
 			p := &t.Partitions[j]
 			rp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
 			rp.Partition = p.Partition
-			err := refused
+			err := s.checkPartition(req.Group, who, refused, t.Topic, t.TopicID, p.Partition)
 			if err == nil {
 				err = s.commitOne(op, slot{req.Group, t.Topic, p.Partition}, p.Metadata, position{
 					offset: p.Offset, epoch: p.LeaderEpoch, commitMs: op.NowMs(), expireMs: -1, topicID: t.TopicID,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/classic"
+	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
 	"github.com/ottla/ottla/internal/wire"
 )
@@ -58,6 +59,7 @@ type ClassicProtocol interface {
 
 var (
 	_ Group           = (*classic.Group)(nil)
+	_ Group           = (*consumer.Group)(nil)
 	_ ClassicProtocol = (*classic.Group)(nil)
 )
 

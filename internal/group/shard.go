@@ -23,13 +23,15 @@ import (
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/classic"
+	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
 // Config is what the broker's settings say about groups.
 type Config struct {
-	Classic classic.Config
+	Classic  classic.Config
+	Consumer consumer.Config
 	// MaxMetadataBytes (offset.metadata.max.bytes) bounds the text beside a committed offset.
 	MaxMetadataBytes int
 	// OffsetsRetention (offsets.retention.minutes) is the age at which offsets expire; 0: never, the default.
@@ -40,7 +42,7 @@ type Config struct {
 
 // DefaultConfig is Kafka's, but for offsets, which stay, and the first rebalance, which does not wait.
 func DefaultConfig() Config {
-	return Config{Classic: classic.DefaultConfig(), MaxMetadataBytes: 4096, ExpiryInterval: 10 * time.Minute}
+	return Config{Classic: classic.DefaultConfig(), Consumer: consumer.DefaultConfig(), MaxMetadataBytes: 4096, ExpiryInterval: 10 * time.Minute}
 }
 
 // Options are what a shard is made of.
@@ -64,9 +66,10 @@ func (c RequestContext) client() classic.Client {
 
 // Shard is the state of one partition of __consumer_offsets. The frame calls it from one goroutine at a time.
 type Shard struct {
-	cfg     Config
-	log     *slog.Logger
-	classic *classic.Env
+	cfg      Config
+	log      *slog.Logger
+	classic  *classic.Env
+	consumer *consumer.Env
 
 	registry
 	offsets offsets
@@ -85,6 +88,7 @@ func New(o Options) *Shard {
 	return &Shard{
 		cfg: o.Config, log: o.Log,
 		classic:  &classic.Env{Config: o.Config.Classic, NewID: o.NewID, Log: o.Log},
+		consumer: &consumer.Env{Config: o.Config.Consumer, Classic: o.Config.Classic, NewID: o.NewID, Log: o.Log},
 		registry: newRegistry(), offsets: newOffsets(), lost: map[topic]bool{},
 	}
 }

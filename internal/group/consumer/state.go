@@ -1,0 +1,61 @@
+package consumer
+
+// State is where a group is. It is worked out from members and epochs, not kept.
+type State uint8
+
+// The states of a group.
+const (
+	Empty State = iota
+	Assigning
+	Reconciling
+	Stable
+	Dead
+)
+
+// String is the state's name as clients see it.
+func (s State) String() string {
+	return [...]string{"Empty", "Assigning", "Reconciling", "Stable", "Dead"}[s]
+}
+
+// MemberState is how far a member is on its way to the target assignment. The values are those of the log.
+type MemberState int8
+
+// The states of a member.
+const (
+	MemberStable MemberState = 0
+	// UnrevokedPartitions: it has yet to say that it has given up what it must.
+	UnrevokedPartitions MemberState = 1
+	// UnreleasedPartitions: something of its target is with other members.
+	UnreleasedPartitions MemberState = 2
+	// MemberUnknown is a state that another release wrote.
+	MemberUnknown MemberState = 127
+)
+
+// State is the group's state.
+func (g *Group) State() State {
+	switch {
+	case g.dead:
+		return Dead
+	case len(g.members) == 0:
+		return Empty
+	case g.epoch > g.targetEpoch:
+		return Assigning
+	}
+	for _, m := range g.members {
+		if m.State != MemberStable || m.Epoch != g.targetEpoch {
+			return Reconciling
+		}
+	}
+	return Stable
+}
+
+// Member epochs in requests that are none.
+const (
+	joinEpoch        = 0
+	leaveEpoch       = -1
+	leaveStaticEpoch = -2
+)
+
+// firstEpoch is the epoch of a group that has just been made, with nothing to assign: its first member finds one that
+// is its own.
+const firstEpoch = 1
