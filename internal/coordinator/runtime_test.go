@@ -216,7 +216,15 @@ func TestConcurrent(t *testing.T) {
 	if families, err := reg.Gather(); err != nil || len(families) != 8 {
 		t.Fatalf("%d metrics, %v", len(families), err)
 	}
-	// After Close there is still an answer.
+}
+
+func TestAnswerAfterClose(t *testing.T) {
+	rt := coordinator.New(coordinator.Options[*kv]{Name: "test", Log: shardtest.NewLog(), Decode: schema.ReadGroupRecord, NewShard: func(int32) *kv { return newKV(nil) }})
+	rt.Load(0, 1)
+	if err := rt.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	rt.Load(0, 2)
 	late := make(chan error, 1)
 	coordinator.Read(rt, 0, "get", func(s *kv, _ time.Time) (int64, error) { return s.get("a") }, func(_ int64, err error) { late <- err })
 	if err := <-late; !errors.Is(err, kerr.NotCoordinator) {
@@ -273,7 +281,6 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		wg.Wait()
 	}
-	run(1)
 	rt.OnHighWatermark(0, 1<<60)
 	for n := b.N; n > 0; n -= 1000 {
 		run(min(n, 1000))

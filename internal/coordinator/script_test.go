@@ -68,39 +68,92 @@ func (s *script) write(what string, op func(k *kv, tok coordinator.Token) (coord
 
 func (s *script) command(d *datadriven.TestData) string {
 	s.out.Reset()
-	arg := func(key string) string {
-		var v string
-		d.MaybeScanArgs(s.t, key, &v)
-		return v
+	if !s.operation(d, s.arg(d, "k")) {
+		s.world(d)
 	}
-	num := func(key string) (v int64) {
-		d.MaybeScanArgs(s.t, key, &v)
-		return v
+	if !d.HasArg("hold") { // leave it in the mailbox
+		s.sched.Run()
 	}
-	name := arg("k")
-	held := d.HasArg("hold") // leave it in the mailbox
+	if s.out.Len() == 0 {
+		return "(nothing)\n"
+	}
+	return s.out.String()
+}
+
+func (s *script) arg(d *datadriven.TestData, key string) (v string) {
+	d.MaybeScanArgs(s.t, key, &v)
+	return v
+}
+
+func (s *script) num(d *datadriven.TestData, key string) (v int64) {
+	d.MaybeScanArgs(s.t, key, &v)
+	return v
+}
+
+// world is what happens around the coordinator.
+func (s *script) world(d *datadriven.TestData) {
 	switch d.Cmd {
 	case "load":
-		s.rt.Load(0, int32(num("epoch")))
+		s.rt.Load(0, int32(s.num(d, "epoch")))
 	case "unload":
-		s.rt.Unload(0, int32(num("epoch")))
+		s.rt.Unload(0, int32(s.num(d, "epoch")))
+	case "commit":
+		upTo := s.log.End()
+		d.MaybeScanArgs(s.t, "to", &upTo)
+		s.log.Commit(upTo)
+	case "advance":
+		by, err := time.ParseDuration(s.arg(d, "by"))
+		if err != nil {
+			d.Fatalf(s.t, "%v", err)
+		}
+		s.clock.Advance(by)
+	case "image":
+		img := metadata.Empty("c")
+		s.rt.OnMetadata(metadata.NewDelta(img), img)
+	case "fail":
+		err := map[string]error{"replicas": kerr.NotEnoughReplicas, "leader": kerr.NotLeaderForPartition, "disk": errors.New("disk on fire"),
+			"fenced": coordinator.Refused(wire.Errorf(kerr.InvalidProducerEpoch, "fenced"))}[s.arg(d, "err")]
+		s.log.FailNext(err, d.HasArg("written"))
+	case "fail-reads":
+		s.log.FailReads(map[bool]error{true: errors.New("cannot read"), false: nil}[!d.HasArg("off")])
+	case "foreign":
+		b := record.NewBuilder(record.BuilderOptions{})
+		b.Append(0, []byte{0, 77, 1, 2}, []byte{0, 0}, nil)
+		s.log.AppendRaw(b.Finish())
+	case "state":
+		for _, p := range s.rt.Partitions() {
+			s.printf("partition %d epoch %d %s", p.Partition, p.LeaderEpoch, p.State)
+		}
+		_, end, hw, _ := s.log.Bounds(0)
+		s.printf("log end %d, committed %d, timers %d", end, hw, s.clock.Timers())
+	case "close":
+		s.printf("%v", s.rt.Close(canceled()))
+	case "run":
+	default:
+		d.Fatalf(s.t, "unknown command %s", d.Cmd)
+	}
+}
+
+// operation is what clients ask for.
+func (s *script) operation(d *datadriven.TestData, name string) bool {
+	switch d.Cmd {
 	case "set":
 		var ttl time.Duration
-		if v := arg("ttl"); v != "" {
+		if v := s.arg(d, "ttl"); v != "" {
 			ttl, _ = time.ParseDuration(v)
 		}
-		v := num("v")
+		v := s.num(d, "v")
 		s.write("set "+name, func(k *kv, _ coordinator.Token) (coordinator.Result[int64], error) { return k.set(name, v, ttl) })
 	case "txn-set":
-		v, pid := num("v"), num("pid")
+		v, pid := s.num(d, "v"), s.num(d, "pid")
 		s.write("txn-set "+name, func(*kv, coordinator.Token) (coordinator.Result[int64], error) {
 			return coordinator.Result[int64]{Records: []coordinator.Record{set(name, v)}, Producer: &coordinator.Producer{ID: pid}}, nil
 		})
 	case "end-txn":
 		done := answer[string](s, "end-txn")
-		s.rt.CompleteTransaction(0, coordinator.Marker{ProducerID: num("pid"), Commit: d.HasArg("commit")}, func(err error) { done("ok", err) })
+		s.rt.CompleteTransaction(0, coordinator.Marker{ProducerID: s.num(d, "pid"), Commit: d.HasArg("commit")}, func(err error) { done("ok", err) })
 	case "set-many":
-		n, atomic, undo := num("n"), !d.HasArg("non-atomic"), d.HasArg("undo")
+		n, atomic, undo := s.num(d, "n"), !d.HasArg("non-atomic"), d.HasArg("undo")
 		s.write("set-many", func(k *kv, tok coordinator.Token) (coordinator.Result[int64], error) {
 			r := coordinator.Result[int64]{NonAtomic: !atomic, Reply: n, Deliveries: k.wake("many", n), Parked: d.HasArg("park")}
 			for i := range n {
@@ -136,48 +189,10 @@ func (s *script) command(d *datadriven.TestData) string {
 			ds[0].Reply = "a string"
 			return coordinator.Result[int64]{Deliveries: ds}, nil
 		})
-	case "commit":
-		upTo := s.log.End()
-		d.MaybeScanArgs(s.t, "to", &upTo)
-		s.log.Commit(upTo)
-	case "advance":
-		by, err := time.ParseDuration(arg("by"))
-		if err != nil {
-			d.Fatalf(s.t, "%v", err)
-		}
-		s.clock.Advance(by)
-	case "image":
-		img := metadata.Empty("c")
-		s.rt.OnMetadata(metadata.NewDelta(img), img)
-	case "fail":
-		err := map[string]error{"replicas": kerr.NotEnoughReplicas, "leader": kerr.NotLeaderForPartition, "disk": errors.New("disk on fire"),
-			"fenced": coordinator.Refused(wire.Errorf(kerr.InvalidProducerEpoch, "fenced"))}[arg("err")]
-		s.log.FailNext(err, d.HasArg("written"))
-	case "fail-reads":
-		s.log.FailReads(map[bool]error{true: errors.New("cannot read"), false: nil}[!d.HasArg("off")])
-	case "foreign":
-		b := record.NewBuilder(record.BuilderOptions{})
-		b.Append(0, []byte{0, 77, 1, 2}, []byte{0, 0}, nil)
-		s.log.AppendRaw(b.Finish())
-	case "run":
-	case "state":
-		for _, p := range s.rt.Partitions() {
-			s.printf("partition %d epoch %d %s", p.Partition, p.LeaderEpoch, p.State)
-		}
-		_, end, hw, _ := s.log.Bounds(0)
-		s.printf("log end %d, committed %d, timers %d", end, hw, s.clock.Timers())
-	case "close":
-		s.printf("%v", s.rt.Close(canceled()))
 	default:
-		d.Fatalf(s.t, "unknown command %s", d.Cmd)
+		return false
 	}
-	if !held {
-		s.sched.Run()
-	}
-	if s.out.Len() == 0 {
-		return "(nothing)\n"
-	}
-	return s.out.String()
+	return true
 }
 
 func canceled() context.Context {
