@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,9 +77,13 @@ func New(env Env) *cobra.Command {
 		def = "localhost:9092"
 	}
 	root.PersistentFlags().StringSliceVarP(&c.brokers, "bootstrap", "b", []string{def}, "broker addresses, host:port[,host:port]; default from OTTLA_BOOTSTRAP")
-	root.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "output: text or json")
 	root.PersistentFlags().DurationVar(&c.timeout, "timeout", 15*time.Second, "how long a request may take")
-	root.AddCommand(c.dev(), c.start(), c.topic(), c.produce(), c.consume(), c.group(), c.cluster())
+	c.output = "text"
+	for _, cmd := range []*cobra.Command{c.topic(), c.produce(), c.group(), c.cluster()} {
+		cmd.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "output: text or json")
+		root.AddCommand(cmd)
+	}
+	root.AddCommand(c.dev(), c.start(), c.consume()) // consume has a -o of its own, which says offsets as well
 	return root
 }
 
@@ -177,6 +182,9 @@ func (c *command) printJSON(v any) error {
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
+
+// topicID is an id as Kafka's tools print it.
+func topicID(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
 // table prints rows under a header, aligned.
 func (c *command) table(header string, rows func(row func(cells ...any))) error {

@@ -69,7 +69,7 @@ func (c *command) topicCreate() *cobra.Command {
 			for _, r := range resp.Sorted() {
 				out := row{Topic: r.Topic, Partitions: r.NumPartitions, Replication: r.ReplicationFactor}
 				if r.ID != (kadm.TopicID{}) {
-					out.ID = r.ID.String()
+					out.ID = topicID(r.ID)
 				}
 				if r.Err != nil && (!ifAbsent || !errorIs(r.Err, "TOPIC_ALREADY_EXISTS")) {
 					out.Error = detail(r.Err, r.ErrMessage)
@@ -127,7 +127,7 @@ func (c *command) topicList() *cobra.Command {
 			}
 			rows := []row{}
 			for _, t := range topics.Sorted() {
-				rows = append(rows, row{t.Topic, t.ID.String(), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal})
+				rows = append(rows, row{t.Topic, topicID(t.ID), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal})
 			}
 			if c.json() {
 				return c.printJSON(rows)
@@ -228,7 +228,7 @@ func describeTopics(ctx context.Context, adm *kadm.Client, all bool, names []str
 	}
 	var rows []topicRow
 	for _, t := range topics.Sorted() {
-		row := topicRow{Topic: t.Topic, ID: t.ID.String(), Internal: t.IsInternal, Partitions: []partitionRow{}, Configs: map[string]string{}}
+		row := topicRow{Topic: t.Topic, ID: topicID(t.ID), Internal: t.IsInternal, Partitions: []partitionRow{}, Configs: map[string]string{}}
 		for _, p := range t.Partitions.Sorted() {
 			pr := partitionRow{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1}
 			if p.Err != nil {

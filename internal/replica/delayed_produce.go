@@ -14,7 +14,7 @@ import (
 // timeout has passed. Its zero value is not usable; make one with Manager.DelayProduce.
 type DelayedProduce struct {
 	wheel   *timewheel.Wheel
-	timer   timewheel.Timer
+	timer   timewheel.Timer // its task is the DelayedProduce itself
 	errs    []atomic.Pointer[error]
 	settled []atomic.Bool
 	left    atomic.Int32
@@ -26,6 +26,7 @@ type DelayedProduce struct {
 // partition, after Arm and once all are settled or the timeout has passed.
 func (m *Manager) DelayProduce(n int, done func(errs []error)) *DelayedProduce {
 	d := &DelayedProduce{wheel: m.wheel, errs: make([]atomic.Pointer[error], n), settled: make([]atomic.Bool, n), done: done}
+	d.timer.Task = d
 	d.left.Store(int32(n) + 1) // one more until Arm, so that done cannot run while partitions are still being added
 	return d
 }
@@ -50,13 +51,14 @@ func (d *DelayedProduce) Arm(timeout time.Duration) {
 		d.finish()
 		return
 	}
-	d.timer = d.wheel.AfterFunc(timeout, d.expire)
+	d.wheel.Schedule(&d.timer, timeout)
 	if d.left.Add(-1) == 0 {
 		d.finish()
 	}
 }
 
-func (d *DelayedProduce) expire() {
+// Fire is the wheel's word that the request's timeout has passed.
+func (d *DelayedProduce) Fire() {
 	timeout := wire.Errorf(kerr.RequestTimedOut, "the records were appended but not committed within the request's timeout; they may still become visible")
 	for i := range d.settled {
 		d.Committed(i, timeout)
@@ -67,7 +69,7 @@ func (d *DelayedProduce) finish() {
 	if !d.fired.CompareAndSwap(false, true) {
 		return
 	}
-	d.timer.Stop()
+	d.wheel.Cancel(&d.timer)
 	errs := make([]error, len(d.errs))
 	for i := range d.errs {
 		if e := d.errs[i].Load(); e != nil {

@@ -1,0 +1,89 @@
+package api
+
+import (
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/ottla/ottla/internal/metadata"
+)
+
+// FindCoordinator: v0-6.
+//
+// Which broker coordinates a group (type 0). The offsets topic is made at the first question. v4: several keys. Transactions
+// (type 1) and share state (type 2) have no coordinator in this release.
+
+const groupKey = 0
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+func findCoordinator(c *Call, q *kmsg.FindCoordinatorRequest) {
+	resp := kmsg.NewPtrFindCoordinatorResponse()
+	keys := q.CoordinatorKeys
+	if c.Version < 4 {
+		keys = []string{q.CoordinatorKey}
+	}
+	for _, key := range keys {
+		resp.Coordinators = append(resp.Coordinators, c.coordinatorOf(q.CoordinatorType, key))
+	}
+	if c.Version < 4 {
+		one := resp.Coordinators[0]
+		resp.ErrorCode, resp.NodeID, resp.Host, resp.Port = one.ErrorCode, one.NodeID, one.Host, one.Port
+		none := "NONE"
+		if resp.ErrorMessage = one.ErrorMessage; one.ErrorCode == 0 {
+			resp.ErrorMessage = &none
+		}
+		resp.Coordinators = nil
+	}
+	c.Reply(resp)
+}
+
+func (c *Call) coordinatorOf(typ int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	out := kmsg.NewFindCoordinatorResponseCoordinator()
+	message := ""
+	out.Key, out.NodeID, out.Port, out.ErrorMessage = key, -1, -1, &message
+	if typ != groupKey {
+		out.ErrorCode = kerr.InvalidRequest.Code
+		message = "This release coordinates groups only (key type 0)."
+		return out
+	}
+	img := c.Image()
+	topic := img.Topic(offsetsTopic)
+	if topic == nil {
+		c.autoCreate([]string{offsetsTopic})
+		out.ErrorCode = kerr.CoordinatorNotAvailable.Code
+		return out
+	}
+	p := topic.Partitions[partitionFor(key, len(topic.Partitions))]
+	b := img.Broker(p.Leader)
+	if p.Leader < 0 || b == nil {
+		out.ErrorCode = kerr.CoordinatorNotAvailable.Code
+		return out
+	}
+	host, port, ok := c.brokerAddress(c.Req.Conn, b)
+	if !ok {
+		out.ErrorCode = kerr.CoordinatorNotAvailable.Code
+		return out
+	}
+	out.NodeID, out.Host, out.Port = b.ID, host, port
+	return out
+}
+
+// partitionFor is the partition of a coordinator topic that owns an id: Java's hash of the string, made non-negative, modulo.
+func partitionFor(id string, partitions int) int32 {
+	var h int32
+	for _, r := range utf16Units(id) {
+		h = 31*h + int32(r)
+	}
+	return (h & 0x7fffffff) % int32(partitions)
+}
+
+// groupPartition is the partition of the offsets topic that owns a group.
+func groupPartition(img *metadata.Image, group string) (int32, bool) {
+	topic := img.Topic(offsetsTopic)
+	if topic == nil {
+		return 0, false
+	}
+	return partitionFor(group, len(topic.Partitions)), true
+}

@@ -1,0 +1,97 @@
+// Package api is the translation room: one file per Kafka API turns its request into one call on the rooms below and the
+// outcome into its response. It knows every message and the table of APIs; it must never hold state, take a lock, start a
+// goroutine or wait: what has to wait is answered from a callback.
+package api
+
+import (
+	"log/slog"
+	"net"
+	"strconv"
+
+	"github.com/ottla/ottla/internal/clock"
+	"github.com/ottla/ottla/internal/config"
+	"github.com/ottla/ottla/internal/controller"
+	"github.com/ottla/ottla/internal/coordinator"
+	"github.com/ottla/ottla/internal/group"
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/network"
+	"github.com/ottla/ottla/internal/replica"
+	"github.com/ottla/ottla/internal/replica/fetchsession"
+)
+
+// Controller runs an operation of the cluster's brain. op is called with the newest image and returns the records to
+// commit; done runs once they are committed and this broker has applied them, or with the reason why not. Both run on
+// goroutines of the controller and must not block.
+type Controller interface {
+	Submit(name string, op func(c *controller.Controller, img *metadata.Image, env controller.Env) controller.Records, done func(error))
+}
+
+// ProducerIDs gives ids to idempotent producers, from blocks that the controller has set aside for this broker.
+type ProducerIDs interface {
+	Next(done func(id int64, err error))
+}
+
+// Loggers are the broker's log levels by logger name.
+type Loggers interface {
+	Levels() map[string]string
+	Set(levels map[string]string)
+}
+
+// Deps are what handlers call.
+type Deps struct {
+	NodeID      int32
+	Image       func() *metadata.Image
+	Values      func() *config.Values
+	TopicValues func(topic string) *config.Values // with the topic's own settings
+	Controller  Controller
+	Replicas    *replica.Manager
+	Logs        *log.Manager
+	Groups      *coordinator.Runtime[*group.Shard]
+	Sessions    *fetchsession.Cache
+	ProducerIDs ProducerIDs
+	Loggers     Loggers
+	Clock       clock.Clock
+	Logger      *slog.Logger
+	// Advertised are the addresses told to clients by listener name. A listener without one tells a client the address
+	// that it dialled.
+	Advertised map[string]network.Endpoint
+}
+
+// Server answers requests.
+type Server struct {
+	Deps
+	rows [128]*row
+}
+
+// New makes a server of its dependencies.
+func New(d Deps) *Server {
+	s := &Server{Deps: d}
+	for i := range table {
+		s.rows[table[i].Key] = &table[i]
+	}
+	return s
+}
+
+// address is where a client on conn should look for this broker.
+func (s *Server) address(conn *network.Conn) (host string, port int32) {
+	if e, ok := s.Advertised[conn.ListenerName()]; ok {
+		return e.Host, int32(e.Port)
+	}
+	h, p, err := net.SplitHostPort(conn.LocalAddr().String())
+	if err != nil {
+		return "localhost", 0
+	}
+	n, _ := strconv.Atoi(p)
+	return h, int32(n)
+}
+
+// brokerAddress is where a client on conn should look for a broker of the cluster.
+func (s *Server) brokerAddress(conn *network.Conn, b *metadata.Broker) (host string, port int32, ok bool) {
+	if b.ID == s.NodeID {
+		host, port = s.address(conn)
+		return host, port, true
+	}
+	e, ok := b.Endpoint(conn.ListenerName())
+	return e.Host, int32(e.Port), ok
+}

@@ -1,0 +1,46 @@
+package api
+
+// What one request may take in memory while it is handled: most decode into a few times their frame, Produce not at all,
+// Fetch and those that list everything answer with more than they were asked with.
+var (
+	once    = Memory{Times: 1}
+	decoded = Memory{Times: 4, Bytes: 1 << 10}
+	listing = Memory{Times: 4, Bytes: 64 << 10}
+)
+
+// The table of APIs is dispatch, ApiVersions, authorisation, memory estimate and metric labels at once. A row is all there is to
+// serving an API, beside its file.
+var table = []row{
+	{0, 3, 13, "Produce", Parked, Access{"WRITE", "TOPIC"}, once, produce},
+	{1, 4, 18, "Fetch", Parked, Access{"READ", "TOPIC"}, listing, fetch},
+	{2, 1, 11, "ListOffsets", Inline, Access{"DESCRIBE", "TOPIC"}, decoded, typed(listOffsets)},
+	{3, 0, 13, "Metadata", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeMetadata)},
+	{8, 2, 10, "OffsetCommit", Parked, Access{"READ", "GROUP"}, decoded, typed(offsetCommit)},
+	{9, 1, 10, "OffsetFetch", Parked, Access{"DESCRIBE", "GROUP"}, decoded, typed(offsetFetch)},
+	{10, 0, 6, "FindCoordinator", Inline, Access{"DESCRIBE", "GROUP"}, decoded, typed(findCoordinator)},
+	{11, 0, 9, "JoinGroup", Parked, Access{"READ", "GROUP"}, decoded, typed(joinGroup)},
+	{12, 0, 4, "Heartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(heartbeat)},
+	{13, 0, 5, "LeaveGroup", Parked, Access{"READ", "GROUP"}, decoded, typed(leaveGroup)},
+	{14, 0, 5, "SyncGroup", Parked, Access{"READ", "GROUP"}, decoded, typed(syncGroup)},
+	{15, 0, 6, "DescribeGroups", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(describeGroups)},
+	{16, 0, 5, "ListGroups", Parked, Access{"DESCRIBE", "CLUSTER"}, listing, typed(listGroups)},
+	{18, 0, 5, "ApiVersions", Inline, Access{}, decoded, typed(apiVersions)},
+	{19, 2, 7, "CreateTopics", Parked, Access{"CREATE", "TOPIC"}, decoded, typed(createTopics)},
+	{20, 1, 6, "DeleteTopics", Parked, Access{"DELETE", "TOPIC"}, decoded, typed(deleteTopics)},
+	{21, 0, 2, "DeleteRecords", Inline, Access{"DELETE", "TOPIC"}, decoded, typed(deleteRecords)},
+	{22, 0, 5, "InitProducerId", Parked, Access{"IDEMPOTENT_WRITE", "CLUSTER"}, decoded, typed(initProducerID)},
+	{23, 2, 4, "OffsetForLeaderEpoch", Inline, Access{"DESCRIBE", "TOPIC"}, decoded, typed(offsetForLeaderEpoch)},
+	{32, 1, 4, "DescribeConfigs", Inline, Access{"DESCRIBE_CONFIGS", "TOPIC"}, listing, typed(describeConfigs)},
+	{33, 0, 2, "AlterConfigs", Parked, Access{"ALTER_CONFIGS", "TOPIC"}, decoded, typed(alterConfigs)},
+	{34, 1, 2, "AlterReplicaLogDirs", Inline, Access{"ALTER", "CLUSTER"}, decoded, typed(alterReplicaLogDirs)},
+	{35, 1, 5, "DescribeLogDirs", Inline, Access{"DESCRIBE", "CLUSTER"}, listing, typed(describeLogDirs)},
+	{37, 0, 3, "CreatePartitions", Parked, Access{"ALTER", "TOPIC"}, decoded, typed(createPartitions)},
+	{42, 0, 3, "DeleteGroups", Parked, Access{"DELETE", "GROUP"}, decoded, typed(deleteGroups)},
+	{44, 0, 1, "IncrementalAlterConfigs", Parked, Access{"ALTER_CONFIGS", "TOPIC"}, decoded, typed(incrementalAlterConfigs)},
+	{46, 0, 0, "ListPartitionReassignments", Inline, Access{"DESCRIBE", "CLUSTER"}, listing, typed(listPartitionReassignments)},
+	{47, 0, 0, "OffsetDelete", Parked, Access{"DELETE", "GROUP"}, decoded, typed(offsetDelete)},
+	{60, 0, 2, "DescribeCluster", Inline, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeCluster)},
+	{61, 0, 0, "DescribeProducers", Inline, Access{"READ", "TOPIC"}, listing, typed(describeProducers)},
+	{74, 0, 1, "ListConfigResources", Parked, Access{"DESCRIBE_CONFIGS", "CLUSTER"}, listing, typed(listConfigResources)},
+	{75, 0, 0, "DescribeTopicPartitions", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeTopicPartitions)},
+}

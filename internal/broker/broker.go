@@ -1,0 +1,275 @@
+// Package broker makes one broker out of all rooms: it constructs them with their dependencies, starts them in order and stops
+// them in reverse. It is the only place that knows everybody; it must never do their work.
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ottla/ottla/internal/api"
+	"github.com/ottla/ottla/internal/clock"
+	"github.com/ottla/ottla/internal/config"
+	"github.com/ottla/ottla/internal/controller"
+	"github.com/ottla/ottla/internal/coordinator"
+	"github.com/ottla/ottla/internal/group"
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/metadata/loop"
+	"github.com/ottla/ottla/internal/metadata/store"
+	"github.com/ottla/ottla/internal/network"
+	"github.com/ottla/ottla/internal/replica"
+	"github.com/ottla/ottla/internal/replica/fetchsession"
+	"github.com/ottla/ottla/internal/timewheel"
+	"github.com/ottla/ottla/internal/vfs"
+	"github.com/ottla/ottla/internal/wire/schema"
+)
+
+// Options are what a broker is made of.
+type Options struct {
+	FS         vfs.FS
+	Clock      clock.Clock
+	Values     *config.Values // static settings
+	LogDirs    []string
+	NodeID     int32 // -1: as the data says, or 1
+	Listeners  []network.ListenerConfig
+	Advertised []network.Endpoint
+	Logger     *slog.Logger
+	Level      *slog.LevelVar
+	Registerer prometheus.Registerer // may be nil
+}
+
+// Broker is a running broker.
+type Broker struct {
+	logger    *slog.Logger
+	store     *store.Store
+	loop      *loop.Loop
+	server    *network.Server
+	api       *api.Server // set before the server starts
+	first     string      // name of the first listener
+	stops     []stop
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
+	clusterID string
+}
+
+// stop ends one part; they run in reverse order of the starts.
+type stop struct {
+	name string
+	f    func(ctx context.Context) error
+}
+
+// Start starts a broker; when it returns, its listeners answer.
+func Start(ctx context.Context, o Options) (*Broker, error) {
+	b := &Broker{logger: o.Logger}
+	if err := b.start(ctx, o); err != nil {
+		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+	}
+	return b, nil
+}
+
+func (b *Broker) onStop(name string, f func(ctx context.Context) error) {
+	b.stops = append(b.stops, stop{name, f})
+}
+
+func (b *Broker) start(ctx context.Context, o Options) error {
+	logs, err := log.NewManager(logOptions(o))
+	if err != nil {
+		return err
+	}
+	b.onStop("logs", logs.Close)
+	b.store, err = store.Open(store.Options{
+		FS: o.FS, Clock: o.Clock, Logger: o.Logger, LogDirs: o.LogDirs, Dir: config.MetadataLogDir.Get(o.Values), NodeID: o.NodeID,
+		ClusterID: config.ClusterID.Get(o.Values), NewID: newID, Endpoints: endpoints(o), Bootstrap: controller.Bootstrap(),
+		SegmentBytes: int64(config.MetadataLogSegmentBytes.Get(o.Values)), SnapshotBytes: config.MetadataLogMaxRecordBytesBetweenSnapshots.Get(o.Values),
+	})
+	if err != nil {
+		return fmt.Errorf("metadata: %w", err)
+	}
+	b.onStop("metadata", func(context.Context) error { return b.store.Close() })
+	b.clusterID = b.store.ClusterID()
+	if err := logs.Start(); err != nil {
+		return err
+	}
+	wheel := timewheel.New(o.Clock, time.Millisecond)
+	wheel.Start()
+	b.onStop("timers", func(context.Context) error { wheel.Close(); return nil })
+	return b.startServing(ctx, o, logs, wheel)
+}
+
+// startServing builds everything above the disks.
+func (b *Broker) startServing(ctx context.Context, o Options, logs *log.Manager, wheel *timewheel.Wheel) error {
+	node := b.store.NodeID()
+	image := func() *metadata.Image { return b.loop.Image() }
+	settings := newSettings(o.Values, itoa(node), image)
+	settings.refresh(b.store.Image())
+	var groups *coordinator.Runtime[*group.Shard]
+	replicas := replica.NewManager(replica.Options{
+		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
+		OnCommitted: func(tp log.TopicPartition, hw int64) {
+			if tp.Topic == offsetsTopic {
+				groups.OnHighWatermark(tp.Partition, hw)
+			}
+		},
+	})
+	groups = coordinator.New(coordinator.Options[*group.Shard]{
+		Name: "group", Topic: offsetsTopic, Log: newCoordinatorLog(offsetsTopic, replicas, o.Clock), Decode: schema.ReadGroupRecord,
+		NewShard: func(int32) *group.Shard {
+			return group.New(group.Options{Config: groupConfig(o.Values), NewID: memberID, Log: o.Logger})
+		},
+		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
+		WriteTimeout: ms(int64(config.OffsetsCommitTimeoutMs.Get(o.Values))), LoadBytes: int(config.OffsetsLoadBufferSize.Get(o.Values)),
+	})
+	b.loop = loop.New(loop.Options{
+		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: b.store.MaybeSnapshot,
+		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}},
+	})
+	if err := b.loop.Start(); err != nil {
+		return err
+	}
+	b.onStop("controller", func(context.Context) error { b.loop.Close(); return nil })
+	b.onStop("groups", groups.Close)
+	b.onStop("replicas", func(context.Context) error { replicas.Close(); return nil })
+	if err := b.listen(&o); err != nil {
+		return err
+	}
+	brain := &brain{ctl: controller.New(node, o.Values), loop: b.loop}
+	epoch, err := b.register(ctx, o, brain, node)
+	if err != nil {
+		return err
+	}
+	server := api.New(api.Deps{
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Replicas: replicas, Logs: logs, Groups: groups,
+		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
+		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
+		Loggers:     newLoggers(o.Level), Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
+	})
+	b.api = server
+	if err := b.server.Start(); err != nil {
+		return err
+	}
+	b.onStop("network", b.server.Close)
+	background, cancel := context.WithCancel(context.Background())
+	b.cancel = cancel
+	b.running.Go(func() {
+		_ = replicas.OpenAll(background, int(config.NumRecoveryThreadsPerDataDir.Get(o.Values))) // failures are logged and kept with the partition
+	})
+	b.onStop("background", func(context.Context) error { cancel(); b.running.Wait(); return nil })
+	return nil
+}
+
+// listen opens the listeners, so that their ports are known; nobody is answered yet.
+func (b *Broker) listen(o *Options) error {
+	v := o.Values
+	overrides, err := network.ParsePerIPOverrides(config.MaxConnectionsPerIPOverrides.Get(v))
+	if err != nil {
+		return err
+	}
+	b.server, err = network.New(network.Options{
+		Listeners: o.Listeners,
+		Dispatch:  func(r *network.Request) { b.api.Dispatch(r) }, Estimate: func(key, version int16, n int) int64 { return b.api.Estimate(key, version, n) },
+		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
+		MaxRequestBytes: int(config.SocketRequestMaxBytes.Get(v)), MemoryBytes: config.RequestMemoryBytes.Get(v), MaxInFlight: int(config.ConnectionRequestsMax.Get(v)),
+		IdleTimeout: ms(config.ConnectionsMaxIdleMs.Get(v)), FrameTimeout: ms(int64(config.RequestReadTimeoutMs.Get(v))),
+		MaxConnections: limit(config.MaxConnections.Get(v)), MaxConnectionsPerIP: limit(config.MaxConnectionsPerIP.Get(v)), PerIPOverrides: overrides,
+		MaxConnectionsPerSec: limit(config.MaxConnectionCreationRate.Get(v)),
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.server.Listen(); err != nil {
+		return err
+	}
+	o.Listeners = slices.Clone(o.Listeners)
+	for i := range o.Listeners {
+		l := &o.Listeners[i]
+		if addr, ok := b.server.Addr(l.Name).(*net.TCPAddr); ok {
+			l.Port = addr.Port
+		}
+	}
+	b.first = o.Listeners[0].Name
+	return nil
+}
+
+// limit reads a bound whose largest value means that there is none.
+func limit[T int32 | int](n T) int {
+	if int64(n) >= math.MaxInt32 {
+		return 0
+	}
+	return int(n)
+}
+
+// register introduces this broker to the cluster and lifts its fence. It gives the broker's epoch.
+func (b *Broker) register(ctx context.Context, o Options, brain *brain, node int32) (int64, error) {
+	r := controller.Registration{Broker: node, ClusterID: b.clusterID, Incarnation: newID(), Endpoints: endpoints(o), Features: controller.SupportedFeatures()}
+	if rack := config.BrokerRack.Get(o.Values); rack != "" {
+		r.Rack = &rack
+	}
+	for _, d := range o.LogDirs {
+		r.LogDirs = append(r.LogDirs, b.store.DirectoryID(d))
+	}
+	var epoch int64
+	steps := []func(c *controller.Controller, img *metadata.Image) (controller.Records, error){
+		func(c *controller.Controller, img *metadata.Image) (rs controller.Records, err error) {
+			rs, epoch, err = c.RegisterBroker(img, r)
+			return rs, err
+		},
+		func(c *controller.Controller, img *metadata.Image) (controller.Records, error) {
+			return c.UnfenceBroker(img, node, epoch)
+		},
+	}
+	for _, step := range steps {
+		_, err := b.loop.Do(ctx, func(img *metadata.Image, _ time.Time) ([]metadata.Versioned, any, error) {
+			records, err := step(brain.ctl, img)
+			return records, nil, err
+		})
+		if err != nil {
+			return 0, fmt.Errorf("registration of this broker: %w", err)
+		}
+	}
+	return epoch, nil
+}
+
+// Addr is the address of the first listener.
+func (b *Broker) Addr() net.Addr { return b.server.Addr(b.first) }
+
+// ServeConn serves a connection made inside the process, as if the first listener had accepted it.
+func (b *Broker) ServeConn(nc net.Conn) error { return b.server.ServeConn(b.first, nc) }
+
+// ClusterID is the id of the cluster.
+func (b *Broker) ClusterID() string { return b.clusterID }
+
+// closeTimeout bounds how long one part may take to stop.
+const closeTimeout = 30 * time.Second
+
+// Close stops everything, last started first. Logs are flushed and marked as closed cleanly.
+func (b *Broker) Close(ctx context.Context) error {
+	var errs []error
+	for i := len(b.stops) - 1; i >= 0; i-- {
+		s := b.stops[i]
+		part, cancel := context.WithTimeout(ctx, closeTimeout)
+		if err := s.f(part); err != nil {
+			errs = append(errs, fmt.Errorf("stop of %s: %w", s.name, err))
+		}
+		cancel()
+	}
+	b.stops = nil
+	return errors.Join(errs...)
+}
+
+func memberID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:])
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

@@ -1,0 +1,42 @@
+package broker
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	"github.com/ottla/ottla/internal/controller"
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/metadata/loop"
+)
+
+// brain runs operations of the controller on the metadata's event loop.
+type brain struct {
+	ctl  *controller.Controller
+	loop *loop.Loop
+}
+
+// Submit runs op on the loop; done comes once its records are committed and published.
+func (b *brain) Submit(_ string, op func(c *controller.Controller, img *metadata.Image, env controller.Env) controller.Records, done func(error)) {
+	b.loop.Submit(func(img *metadata.Image, now time.Time) ([]metadata.Versioned, any, error) {
+		return op(b.ctl, img, controller.Env{NowMs: now.UnixMilli(), NewID: newID, Random: random32()}), nil, nil
+	}, func(_ any, err error) { done(err) })
+}
+
+// newID makes a random id fit for topics, directories and incarnations.
+func newID() (id metadata.UUID) {
+	for {
+		_, _ = rand.Read(id[:]) // never fails, by its documentation
+		id[6] = id[6]&0x0f | 0x40
+		id[8] = id[8]&0x3f | 0x80
+		if controller.ValidID(id) {
+			return id
+		}
+	}
+}
+
+func random32() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:])
+	return binary.LittleEndian.Uint32(b[:])
+}

@@ -1,0 +1,65 @@
+package broker
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/ottla/ottla/internal/config"
+	"github.com/ottla/ottla/internal/group"
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/network"
+)
+
+func itoa(n int32) string { return strconv.Itoa(int(n)) }
+
+func logOptions(o Options) log.ManagerOptions {
+	v := o.Values
+	return log.ManagerOptions{
+		FS: o.FS, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Dirs: o.LogDirs,
+		OpenFilesMax: int(config.LogOpenFilesMax.Get(v)), JournalFiles: int(config.JournalFiles.Get(v)), JournalFileBytes: config.JournalFileBytes.Get(v),
+		DirectThresholdBytes: int(config.JournalDirectBytes.Get(v)), DiskReserveBytes: config.DiskReserveBytes.Get(v),
+		RetentionInterval: ms(config.LogRetentionCheckIntervalMs.Get(v)), RetentionDelay: ms(config.LogInitialTaskDelayMs.Get(v)),
+	}
+}
+
+func groupConfig(v *config.Values) group.Config {
+	c := group.DefaultConfig()
+	c.Classic.InitialDelay = ms(int64(config.GroupInitialRebalanceDelayMs.Get(v)))
+	c.Classic.MinSession = ms(int64(config.GroupMinSessionTimeoutMs.Get(v)))
+	c.Classic.MaxSession = ms(int64(config.GroupMaxSessionTimeoutMs.Get(v)))
+	c.Classic.MaxSize = int(config.GroupMaxSize.Get(v))
+	c.MaxMetadataBytes = int(config.OffsetMetadataMaxBytes.Get(v))
+	c.ExpiryInterval = ms(config.OffsetsRetentionCheckIntervalMs.Get(v))
+	if minutes := config.OffsetsRetentionMinutes.Get(v); minutes < math.MaxInt32 {
+		c.OffsetsRetention = time.Duration(minutes) * time.Minute
+	}
+	return c
+}
+
+// endpoints are the addresses that the broker registers: the advertised ones, or where it listens.
+func endpoints(o Options) []metadata.Endpoint {
+	byName := advertised(o)
+	var out []metadata.Endpoint
+	for _, l := range o.Listeners {
+		e := l.Endpoint
+		if a, ok := byName[e.Name]; ok {
+			e = a
+		}
+		host := e.Host
+		if host == "" {
+			host = "localhost"
+		}
+		out = append(out, metadata.Endpoint{Name: e.Name, Host: host, Port: uint16(e.Port)})
+	}
+	return out
+}
+
+func advertised(o Options) map[string]network.Endpoint {
+	m := map[string]network.Endpoint{}
+	for _, e := range o.Advertised {
+		m[e.Name] = e
+	}
+	return m
+}

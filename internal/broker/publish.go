@@ -1,0 +1,89 @@
+package broker
+
+import (
+	"log/slog"
+
+	"github.com/ottla/ottla/internal/coordinator"
+	"github.com/ottla/ottla/internal/group"
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/replica"
+)
+
+// settingsPublisher takes dynamic settings over before anybody acts on the same change.
+type settingsPublisher struct {
+	s      *settings
+	logger *slog.Logger
+}
+
+func (p *settingsPublisher) Name() string { return "settings" }
+
+func (p *settingsPublisher) OnMetadata(delta *metadata.Delta, img *metadata.Image) {
+	for _, r := range delta.Configs() {
+		switch r.Type {
+		case metadata.BrokerConfig:
+			for _, err := range p.s.refresh(img) {
+				p.logger.Warn("a dynamic setting cannot be used and is left out", "error", err)
+			}
+		case metadata.TopicConfig:
+			p.s.forget(r.Name)
+		}
+	}
+	for _, t := range delta.Topics() {
+		if t.New == nil {
+			p.s.forget(t.Old.Name)
+		}
+	}
+}
+
+// replicaPublisher makes the broker lead what the metadata says it leads.
+type replicaPublisher struct {
+	node     int32
+	replicas *replica.Manager
+}
+
+func (p *replicaPublisher) Name() string { return "replicas" }
+
+func (p *replicaPublisher) OnMetadata(delta *metadata.Delta, _ *metadata.Image) {
+	for _, c := range delta.Local(p.node) {
+		tp := log.TopicPartition{Topic: c.Topic.Name, Partition: c.Partition}
+		switch {
+		case c.New == nil:
+			p.replicas.Drop(tp)
+		case c.New.Leader == p.node:
+			p.replicas.Lead(tp, c.Topic.ID, c.New.LeaderEpoch)
+		}
+	}
+	for _, r := range delta.Configs() {
+		switch r.Type {
+		case metadata.TopicConfig:
+			p.replicas.UpdateConfig(r.Name)
+		case metadata.BrokerConfig:
+			p.replicas.UpdateAllConfigs()
+		}
+	}
+}
+
+const offsetsTopic = "__consumer_offsets"
+
+// groupPublisher loads and unloads the group coordinator's shards, and tells them of topics.
+type groupPublisher struct {
+	node   int32
+	groups *coordinator.Runtime[*group.Shard]
+}
+
+func (p *groupPublisher) Name() string { return "groups" }
+
+func (p *groupPublisher) OnMetadata(delta *metadata.Delta, img *metadata.Image) {
+	p.groups.OnMetadata(delta, img)
+	for _, c := range delta.Local(p.node) {
+		if c.Topic.Name != offsetsTopic {
+			continue
+		}
+		if c.New != nil && c.New.Leader == p.node {
+			p.groups.Load(c.Partition, c.New.LeaderEpoch)
+		} else {
+			p.groups.Unload(c.Partition, -1)
+		}
+	}
+}

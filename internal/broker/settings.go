@@ -1,0 +1,81 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ottla/ottla/internal/config"
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/record"
+)
+
+// settings are the broker's values under the newest metadata, and those of every topic, worked out at first use.
+type settings struct {
+	static *config.Values
+	node   string
+	image  func() *metadata.Image
+	values atomic.Pointer[config.Values]
+	topics atomic.Pointer[sync.Map] // name -> *config.Values; replaced when the broker's own values change
+}
+
+func newSettings(static *config.Values, node string, image func() *metadata.Image) *settings {
+	s := &settings{static: static, node: node, image: image}
+	s.values.Store(static)
+	s.topics.Store(new(sync.Map))
+	return s
+}
+
+// refresh takes the dynamic values of an image over.
+func (s *settings) refresh(img *metadata.Image) (refused []error) {
+	v, refused := s.static.WithDynamic(img.Config(metadata.BrokerConfig, ""), img.Config(metadata.BrokerConfig, s.node))
+	s.values.Store(v)
+	s.topics.Store(new(sync.Map))
+	return refused
+}
+
+// forget drops what is known of a topic whose settings changed.
+func (s *settings) forget(topic string) { s.topics.Load().Delete(topic) }
+
+func (s *settings) broker() *config.Values { return s.values.Load() }
+
+func (s *settings) topic(name string) *config.Values {
+	m := s.topics.Load()
+	if v, ok := m.Load(name); ok {
+		return v.(*config.Values)
+	}
+	v := s.broker().Topic(s.image().Config(metadata.TopicConfig, name))
+	m.Store(name, v)
+	return v
+}
+
+// logConfig is what a topic's settings mean to its logs.
+func (s *settings) logConfig(topic string) log.Config {
+	v := s.topic(topic)
+	policy := config.TopicCleanupPolicy.Get(v)
+	c := log.Config{
+		SegmentBytes: int64(config.TopicSegmentBytes.Get(v)), SegmentMs: config.TopicSegmentMs.Get(v), SegmentJitterMs: config.TopicSegmentJitterMs.Get(v),
+		SegmentIndexBytes: int32(config.TopicSegmentIndexBytes.Get(v)), IndexIntervalBytes: int32(config.TopicIndexIntervalBytes.Get(v)),
+		RetentionMs: config.TopicRetentionMs.Get(v), RetentionBytes: config.TopicRetentionBytes.Get(v), LocalRetentionMs: -2, LocalRetentionByte: -2,
+		Preallocate:   config.TopicPreallocate.Get(v),
+		FlushMessages: config.TopicFlushMessages.Get(v), FlushMs: config.TopicFlushMs.Get(v),
+		Compact: slices.Contains(policy, "compact"), Delete: slices.Contains(policy, "delete"),
+		DeleteRetentionMs: config.TopicDeleteRetentionMs.Get(v), MinCompactionLagMs: config.TopicMinCompactionLagMs.Get(v), MaxCompactionLagMs: config.TopicMaxCompactionLagMs.Get(v),
+		MinCleanableDirtyRatio: config.TopicMinCleanableDirtyRatio.Get(v), FileDeleteDelayMs: config.TopicFileDeleteDelayMs.Get(v),
+		MaxMessageBytes: int32(config.TopicMaxMessageBytes.Get(v)), ProducerIDExpirationMs: int64(config.ProducerIDExpirationMs.Get(s.broker())),
+	}
+	switch config.TopicFlush.Get(v) {
+	case config.FlushInterval:
+		c.Flush = log.FlushInterval
+	case config.FlushPageCache:
+		c.Flush = log.FlushPageCache
+	}
+	if config.TopicMessageTimestampType.Get(v) == "LogAppendTime" {
+		c.TimestampType = record.LogAppendTime
+	}
+	return c
+}
+
+func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
