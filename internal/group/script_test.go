@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/coordinator"
+	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
@@ -46,6 +47,7 @@ type frame struct {
 	waiting map[coordinator.Token]string
 	tok     coordinator.Token
 	ids     int
+	img     *metadata.Image
 	out     strings.Builder
 }
 
@@ -184,6 +186,8 @@ func (f *frame) dump(from int) {
 					fmt.Fprintf(&f.out, " %s=%s", m.MemberID, m.Assignment)
 				}
 			}
+		default:
+			fmt.Fprintf(&f.out, "%d %s", i, showRecord(f.img, k, v))
 		}
 		f.out.WriteByte('\n')
 	}
@@ -202,7 +206,7 @@ func (f *frame) reload() {
 	f.s = next
 	clear(f.timers)
 	clear(f.waiting)
-	f.setTimers(next.OnLoaded(f.now, nil))
+	f.setTimers(next.OnLoaded(f.now, f.img))
 }
 
 // same compares a live shard with what its log gives: all of it but rebalances under way, which are not written.
@@ -222,6 +226,10 @@ func same(t fataler, live, loaded *Shard) {
 	}
 	type recorder interface{ Record() coordinator.Record }
 	for _, g := range live.sorted() {
+		if c, ok := g.(*consumer.Group); ok {
+			sameConsumer(t, c, loaded.find(g.ID()).(*consumer.Group))
+			continue
+		}
 		if st := g.StateName(); st != "Empty" && st != "Stable" {
 			continue
 		}
@@ -280,6 +288,7 @@ func show(r any) string {
 //	fetch topic-partition... | all         [stable] [id=]
 //	delete group...; offset-delete topic-partition...
 //	list [states=] [types=]; describe group... [v=]
+//	beat member=, describe-consumer, topics, group-config, fetch-as: see consumerCommand
 //	advance d; topic-deleted name [id=]; log [from=]; reload
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -311,6 +320,8 @@ func (f *frame) command(d *datadriven.TestData) {
 		f.replay(f.s, len(f.log)-1)
 	case "fetch":
 		f.fetchCommand(d)
+	case "beat", "topics", "describe-consumer", "fetch-as", "group-config":
+		f.consumerCommand(d)
 	case "delete":
 		r, err := f.s.DeleteGroups(f.now, RequestContext{}, plain(d))
 		reply, _ := run(f, r, err, "", 0)

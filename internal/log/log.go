@@ -164,14 +164,12 @@ func (l *Log) EpochEnd(epoch int32, bound OffsetMeta) (found int32, end int64) {
 	return l.epochs.end(epoch, bound.Offset)
 }
 
-// SetLeaderEpoch notes, durably, that a leader's epoch begins at start: before its first record is written.
-func (l *Log) SetLeaderEpoch(epoch int32, start int64) error {
-	if !l.epochs.assign(epoch, start) {
-		return nil
+// SetLeaderEpoch notes that a leader's epoch begins at start. The file follows at the next checkpoint; until then the batches
+// themselves say their epoch to a recovery, and an epoch without batches means nothing to anybody.
+func (l *Log) SetLeaderEpoch(epoch int32, start int64) {
+	if l.epochs.assign(epoch, start) {
+		l.asked.Store(true)
 	}
-	l.opMu.Lock()
-	defer l.opMu.Unlock()
-	return l.writeEpochs()
 }
 
 // writeEpochs makes the epoch cache durable where it has changed. REQUIRES: opMu.

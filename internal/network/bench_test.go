@@ -73,3 +73,32 @@ func benchEcho(b *testing.B, conns, inFlight int, async bool) {
 	close(answers)
 	commit.Wait()
 }
+
+// A request costs two allocations at most in this package, both directions.
+func TestAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector's pools forget on purpose")
+	}
+	body := rawBody(make([]byte, 100))
+	parked := make(chan *Request, 1)
+	for name, dispatch := range map[string]Dispatch{"answered at once": func(q *Request) { q.Respond(&body) }, "answered later": func(q *Request) { parked <- q }} {
+		r := start(t, true, Options{Dispatch: dispatch})
+		c := r.dial()
+		req, in := frame(1, body), make([]byte, 108)
+		n := testing.AllocsPerRun(500, func() {
+			if _, err := c.Write(req); err != nil {
+				t.Fatal(err)
+			}
+			if name == "answered later" {
+				(<-parked).Respond(&body)
+			}
+			if _, err := io.ReadFull(c.Conn, in); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n > 2 {
+			t.Errorf("%s: %.1f allocations a request", name, n)
+		}
+		t.Logf("%s: %.1f", name, n)
+	}
+}

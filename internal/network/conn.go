@@ -44,7 +44,7 @@ type Conn struct {
 	// Read by the sweep.
 	phase  atomic.Uint32
 	frames atomic.Uint64 // frames begun
-	size   atomic.Int64  // of the frame being read
+	got    atomic.Int64  // bytes of the frame that have arrived after its first
 	wrote  atomic.Uint64 // pieces written
 	inside atomic.Bool   // a write is going on
 	sweep  sweepState
@@ -205,7 +205,7 @@ func (c *Conn) nextSize() (int, error) {
 		}
 	}
 	n := c.win.size()
-	c.size.Store(int64(max(n, 0)))
+	c.got.Store(0)
 	c.frames.Add(1)
 	c.phase.Store(phaseFrame)
 	return n, nil

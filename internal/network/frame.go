@@ -183,6 +183,7 @@ func (c *Conn) readInto(p []byte) (int, error) {
 	for filled < len(p) {
 		n, err := c.nc.Read(p[filled:min(len(p), filled+readBytes)])
 		filled += n
+		c.got.Add(int64(n))
 		if err != nil && filled < len(p) {
 			return filled, err
 		}

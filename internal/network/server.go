@@ -42,7 +42,7 @@ type Options struct {
 	MaxInFlight      int           // requests of one connection that may wait for their responses; 128
 	MaxInFlightBytes int64         // their bytes, one request always allowed; 64 MiB
 	IdleTimeout      time.Duration // connections.max.idle.ms; 10 min, negative = never
-	FrameTimeout     time.Duration // for a frame to arrive once begun, plus a second for every 16 KiB of it; 30 s
+	FrameTimeout     time.Duration // for a frame to arrive once begun, plus a second for every 16 KiB that have; 30 s
 	WriteTimeout     time.Duration // for a client to take 256 KiB of a response; 30 s
 
 	MaxConnections       int                // max.connections; 0 = no limit

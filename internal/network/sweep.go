@@ -12,7 +12,8 @@ type sweepState struct {
 	readSince, wroteSince time.Time
 }
 
-// slowestBytesPerSec is what a frame's sender must reach beyond FrameTimeout.
+// slowestBytesPerSec is what a frame's sender must reach beyond FrameTimeout. What counts is what has arrived: announcing a large
+// frame buys no time.
 const slowestBytesPerSec = 16 << 10
 
 // sweepLoop looks at every connection a few times within the shortest timeout. It ends with the last connection.
@@ -63,10 +64,10 @@ func (c *Conn) check(now time.Time) {
 	case now.Sub(st.wroteSince) > o.WriteTimeout:
 		c.close(reasonSlowReader, fmt.Errorf("the client has not read its responses for %v; it hangs, or its network does", now.Sub(st.wroteSince).Round(time.Millisecond)))
 	case phase == phaseFrame:
-		size := c.size.Load()
-		if age > o.FrameTimeout+time.Duration(size)*time.Second/slowestBytesPerSec {
-			c.close(reasonSlowSender, fmt.Errorf("a request of %d bytes has not arrived within %v; the client hangs, or its network is too slow for requests of this size",
-				size, age.Round(time.Millisecond)))
+		got := c.got.Load()
+		if age > o.FrameTimeout+time.Duration(got)*time.Second/slowestBytesPerSec {
+			c.close(reasonSlowSender, fmt.Errorf("a request has not arrived whole within %v, just %d bytes of it; the client hangs, or its network is too slow for requests of this size",
+				age.Round(time.Millisecond), got))
 		}
 	case phase == phaseIdle && o.IdleTimeout > 0 && age > o.IdleTimeout:
 		c.close(reasonIdle, fmt.Errorf("no request for %v (connections.max.idle.ms)", age.Round(time.Millisecond)))

@@ -76,9 +76,7 @@ func (m *Manager) Lead(tp log.TopicPartition, topicID [16]byte, epoch int32) {
 	m.mu.Unlock()
 	if old := p.leaderEpoch.Swap(epoch); old != epoch {
 		if l := p.opened.Load(); l != nil {
-			if err := l.SetLeaderEpoch(epoch, l.LogEnd().Offset); err != nil {
-				p.OnOffline(l, err)
-			}
+			l.SetLeaderEpoch(epoch, l.LogEnd().Offset)
 		}
 	}
 }

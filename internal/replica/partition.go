@@ -76,9 +76,7 @@ func (p *Partition) Log() (*log.Log, error) {
 		return nil, err
 	}
 	if l.LatestEpoch() < p.leaderEpoch.Load() {
-		if err := l.SetLeaderEpoch(p.leaderEpoch.Load(), l.LogEnd().Offset); err != nil {
-			return nil, wire.Errorf(kerr.KafkaStorageError, "%s-%d: writing the leader epoch: %v", p.tp.Topic, p.tp.Partition, err)
-		}
+		l.SetLeaderEpoch(p.leaderEpoch.Load(), l.LogEnd().Offset)
 	}
 	durable := l.DurableEnd()
 	p.mu.Lock()

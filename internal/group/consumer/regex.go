@@ -85,10 +85,7 @@ func (d *draft) match(expr string, visible func(string) bool) bool {
 		d.regexes = map[string]*resolved{}
 	}
 	d.regexes[expr] = r
-	d.op.Write(coordinator.Record{
-		Key:   &schema.ConsumerGroupRegularExpressionKey{GroupID: g.id, RegularExpression: expr},
-		Value: &schema.ConsumerGroupRegularExpressionValue{Topics: topics, Version: r.version, Timestamp: r.ms},
-	})
+	d.op.Write(r.record(g.id, expr))
 	return true
 }
 

@@ -14,6 +14,9 @@ import (
 // maxBatchBytes bounds a batch of the metadata log, and with it what a size field can make us allocate.
 const maxBatchBytes = 256 << 20
 
+// maxOffset is beyond every offset that a log can reach, and far from where numbers overflow.
+const maxOffset = 1 << 60
+
 // scanner reads the batches of a file one after the other.
 type scanner struct {
 	f         vfs.File
@@ -43,7 +46,7 @@ func (s *scanner) next() ([]byte, record.Header, error) {
 		return nil, record.Header{}, err
 	}
 	h, err := record.ParseHeader(b)
-	if err != nil || h.Magic != 2 || h.Size() < record.HeaderSize || h.Size() > maxBatchBytes || h.LastOffsetDelta < 0 || h.BaseOffset < 0 {
+	if err != nil || h.Magic != 2 || h.Size() < record.HeaderSize || h.Size() > maxBatchBytes || h.LastOffsetDelta < 0 || h.BaseOffset < 0 || h.BaseOffset > maxOffset {
 		return nil, h, errTorn
 	}
 	if b, err = s.peek(h.Size()); err != nil {

@@ -1,12 +1,15 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
 	"testing"
 
+	"github.com/ottla/ottla/internal/record"
 	"github.com/ottla/ottla/internal/vfs"
 )
 
@@ -54,6 +57,34 @@ func FuzzQuorumState(f *testing.F) {
 	})
 }
 
+// lazyFS is the real file system without its waiting for the disk.
+type lazyFS struct{ vfs.OS }
+
+func (lazyFS) SyncDir(string) error { return nil }
+
+func (f lazyFS) OpenFile(name string, flag int, perm fs.FileMode) (vfs.File, error) {
+	file, err := f.OS.OpenFile(name, flag, perm)
+	return lazyFile{file}, err
+}
+
+type lazyFile struct{ vfs.File }
+
+func (lazyFile) Sync() error { return nil }
+
+// seal makes the checksums of what looks like batches right, so that the fuzzer gets past them.
+func seal(b []byte) []byte {
+	b = bytes.Clone(b)
+	for at := 0; at+record.HeaderSize <= len(b); {
+		h, err := record.ParseHeader(b[at:])
+		if err != nil || h.Size() < record.HeaderSize || at+h.Size() > len(b) {
+			break
+		}
+		record.SetCRC(b[at : at+h.Size()])
+		at += h.Size()
+	}
+	return b
+}
+
 // Whatever stands in a log or a snapshot: no panic, no large allocation, and what opens stays usable.
 func FuzzLog(f *testing.F) {
 	log := seed(f, segmentName(0))
@@ -61,6 +92,7 @@ func FuzzLog(f *testing.F) {
 	f.Add(log[:2000], cp)
 	f.Add(log[:700], []byte{})
 	f.Fuzz(func(t *testing.T, log, snapshot []byte) {
+		log, snapshot = seal(log), seal(snapshot)
 		dir := t.TempDir()
 		at := filepath.Join(dir, LogDir)
 		if err := os.MkdirAll(at, 0o755); err != nil {
@@ -74,7 +106,7 @@ func FuzzLog(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		s, err := Open(options(vfs.OS{}, dir))
+		s, err := Open(options(lazyFS{}, dir))
 		if err != nil {
 			return
 		}
@@ -82,7 +114,7 @@ func FuzzLog(f *testing.F) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s, err = Open(options(vfs.OS{}, dir))
+		s, err = Open(options(lazyFS{}, dir))
 		if err != nil {
 			t.Fatalf("opened once, not again: %v", err)
 		}

@@ -1,5 +1,6 @@
 """kafka-python under test."""
 
+import logging
 import sys
 import time
 
@@ -10,6 +11,7 @@ from kafka.errors import KafkaError
 import harness
 
 BOOT = sys.argv[1]
+logging.basicConfig(level=logging.INFO)
 
 
 def produce(cmd):
