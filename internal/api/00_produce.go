@@ -177,6 +177,7 @@ func (c *produceCall) appendOne(topic *metadata.Topic, p *wire.ProducePartition,
 	}
 	info, err := part.Append(res.Batches, log.AppendOptions{Origin: log.Client, Now: opts.Now, Owner: owner})
 	if err != nil {
+		out.LogStartOffset = info.LogStartOffset
 		return err
 	}
 	out.BaseOffset, out.LogAppendTimeMs, out.LogStartOffset = info.FirstOffset, info.LogAppendTime, info.LogStartOffset

@@ -12,8 +12,7 @@ import (
 //
 // Offsets by time: a time gives the first record at or after it; -1 the end a consumer may read to, -2 the log start, -3 the
 // record with the largest time (v7, KIP-734), -4 the local log start (v8, KIP-405), -5 the last offset in remote storage
-// (v9), -6 the earliest offset not yet in remote storage (v11). Nothing is tiered here, so -4 is -2, -5 finds nothing, and -6
-// is the log start.
+// (v9), -6 the earliest offset not yet in remote storage (v11). Nothing is tiered here: -4 is -2, -5 and -6 find nothing.
 
 // Timestamps with a meaning of their own.
 const (
@@ -41,7 +40,11 @@ func listOffsets(c *Call, q *kmsg.ListOffsetsRequest) {
 			rp.Partition, rp.Timestamp, rp.Offset, rp.LeaderEpoch = p.Partition, -1, -1, -1
 			tp := log.TopicPartition{Topic: t.Topic, Partition: p.Partition}
 			var err error
+			if seen[tp] == 0 {
+				continue // answered already
+			}
 			if seen[tp] > 1 {
+				seen[tp] = 0
 				err = wire.Errorf(kerr.InvalidRequest, "%s stands in the request more than once", tp)
 			} else {
 				err = c.listOffset(tp, &p, q, &rp)
@@ -61,7 +64,7 @@ func oldestVersion(ts int64) int16 {
 		return 7
 	case earliestLocalTimestamp:
 		return 8
-	case latestTieredTimestamp:
+	case latestTieredTimestamp, earliestPendingUpload:
 		return 9
 	case earliestPendingUpload:
 		return 11
@@ -94,10 +97,10 @@ func (c *Call) listOffset(tp log.TopicPartition, p *kmsg.ListOffsetsRequestTopic
 	switch p.Timestamp {
 	case latestTimestamp:
 		out.Offset, out.LeaderEpoch = bound.Offset, part.LeaderEpoch()
-	case earliestTimestamp, earliestLocalTimestamp, earliestPendingUpload:
+	case earliestTimestamp, earliestLocalTimestamp:
 		out.Offset = l.LogStartOffset()
 		out.LeaderEpoch = l.EpochOf(out.Offset)
-	case latestTieredTimestamp:
+	case latestTieredTimestamp, earliestPendingUpload:
 	default:
 		return c.byTime(l, p.Timestamp, bound, out)
 	}

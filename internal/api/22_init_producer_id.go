@@ -15,6 +15,11 @@ import (
 func initProducerID(c *Call, q *kmsg.InitProducerIDRequest) {
 	resp := kmsg.NewPtrInitProducerIDResponse()
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
+	if c.Version >= 3 && q.ProducerID >= 0 != (q.ProducerEpoch >= 0) {
+		resp.ErrorCode = kerr.InvalidRequest.Code // an id and an epoch come together
+		c.Reply(resp)
+		return
+	}
 	if q.TransactionalID != nil {
 		resp.ErrorCode = kerr.UnsupportedVersion.Code
 		if *q.TransactionalID == "" {

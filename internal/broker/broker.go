@@ -138,7 +138,6 @@ func (b *Broker) startServing(ctx context.Context, o Options, logs *log.Manager,
 		return err
 	}
 	b.onStop("controller", func(context.Context) error { b.loop.Close(); return nil })
-	b.onStop("groups", groups.Close)
 	b.onStop("replicas", func(context.Context) error { replicas.Close(); return nil })
 	if err := b.listen(&o); err != nil {
 		return err
@@ -159,6 +158,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, logs *log.Manager,
 		return err
 	}
 	b.onStop("network", b.server.Close)
+	// What waits for records or for other members is answered first, else the network would wait for it.
+	b.onStop("groups", groups.Close)
+	b.onStop("waiting fetches", func(context.Context) error { replicas.Drain(); return nil })
 	background, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
 	b.running.Go(func() {

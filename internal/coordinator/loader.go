@@ -93,7 +93,7 @@ func (p *partition) loaded(l *loading) {
 	p.set(Active)
 	took := p.c.clock.Since(l.started)
 	p.c.metrics.load.Observe(took.Seconds())
-	p.c.logger.Info("loaded", "topic", p.c.topic, "partition", p.number, "epoch", p.epoch, "records", l.records, "bytes", l.bytes, "skipped", l.skipped, "took", took)
+	p.c.logger.Debug("loaded", "topic", p.c.topic, "partition", p.number, "epoch", p.epoch, "records", l.records, "bytes", l.bytes, "skipped", l.skipped, "took", took)
 	img, seq := p.c.newestImage()
 	p.imageSeq = seq
 	p.setTimers(p.shard.OnLoaded(p.c.clock.Now(), img))

@@ -365,7 +365,7 @@ func (p *partition) unload(epoch int32) {
 	p.c.forget(p)
 	p.set(Closed)
 	p.drop(errGone(p))
-	p.c.logger.Info("unloaded", "topic", p.c.topic, "partition", p.number, "epoch", p.epoch)
+	p.c.logger.Debug("unloaded", "topic", p.c.topic, "partition", p.number, "epoch", p.epoch)
 	close(p.closed)
 }
 

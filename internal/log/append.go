@@ -25,7 +25,7 @@ func (l *Log) AppendAsFollower(batches []byte, o AppendOptions) (AppendInfo, err
 func (l *Log) append(batches []byte, o AppendOptions, assign bool) (AppendInfo, error) {
 	cfg := l.cfg.Load()
 	if o.Origin == Client && l.dir.Load().full.Load() {
-		return AppendInfo{}, wire.Errorf(kerr.KafkaStorageError, "the disk of log dir %s is full but for its reserve; free space or add a disk, producing goes on by itself then", l.Dir())
+		return AppendInfo{LogStartOffset: -1}, wire.Errorf(kerr.KafkaStorageError, "the disk of log dir %s is full but for its reserve; free space or add a disk, producing goes on by itself then", l.Dir())
 	}
 	l.mu.Lock()
 	info, owner, err := l.appendLocked(batches, o, cfg, assign)
@@ -62,7 +62,7 @@ func (l *Log) countsAtOnce(end OffsetMeta, records int64, cfg *Config) error {
 
 // appendLocked does the work under mu. The buffer it returns is the caller's to release.
 func (l *Log) appendLocked(batches []byte, o AppendOptions, cfg *Config, assign bool) (AppendInfo, *wire.Buffer, error) {
-	info := AppendInfo{FirstOffset: -1, LastOffset: -1, LogAppendTime: -1, MaxTimestamp: record.NoTimestamp}
+	info := AppendInfo{FirstOffset: -1, LastOffset: -1, LogAppendTime: -1, LogStartOffset: -1, MaxTimestamp: record.NoTimestamp}
 	if l.broken != nil {
 		return info, nil, l.broken
 	}

@@ -49,7 +49,7 @@ type FetchParams struct {
 // parts is kept until done returns.
 func (m *Manager) Fetch(p FetchParams, parts []FetchPartition, done func([]FetchResult)) {
 	results, total, final := m.read(p, parts)
-	if final || p.MaxWait <= 0 || total >= int(p.MinBytes) || len(parts) == 0 {
+	if final || m.draining.Load() || p.MaxWait <= 0 || total >= int(p.MinBytes) || len(parts) == 0 {
 		done(results)
 		return
 	}
@@ -154,13 +154,18 @@ func (d *delayedFetch) TryComplete() bool {
 		return true
 	}
 	arrived := 0
+	if d.m.draining.Load() {
+		arrived = math.MaxInt
+	}
 	for i := range d.parts {
 		n := d.arrived(i)
 		if n == math.MaxInt {
 			arrived = n
 			break
 		}
-		arrived += min(n, int(d.parts[i].MaxBytes))
+		if arrived < math.MaxInt {
+			arrived += min(n, int(d.parts[i].MaxBytes))
+		}
 	}
 	if arrived < int(d.params.MinBytes) {
 		return false

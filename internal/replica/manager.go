@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +46,8 @@ type Manager struct {
 
 	mu    sync.RWMutex
 	parts map[log.TopicPartition]*Partition
+
+	draining atomic.Bool // fetches wait no more
 
 	running sync.WaitGroup // goroutines that finish delayed fetches
 }
@@ -176,6 +179,14 @@ func (m *Manager) OpenAll(ctx context.Context, parallel int) error {
 		})
 	}
 	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// Drain answers every fetch that waits, with what there is; none waits from now on.
+func (m *Manager) Drain() {
+	m.draining.Store(true)
+	for _, p := range m.Partitions() {
+		m.fetches.Touch(p.tp)
+	}
 }
 
 // Close ends every wait with an error that clients retry, and returns once nothing of the manager runs.

@@ -106,7 +106,7 @@ func (p *Partition) CheckEpoch(current int32) error {
 func (p *Partition) Append(batches []byte, o log.AppendOptions) (log.AppendInfo, error) {
 	l, err := p.Log()
 	if err != nil {
-		return log.AppendInfo{}, err
+		return log.AppendInfo{LogStartOffset: -1}, err
 	}
 	o.LeaderEpoch = p.leaderEpoch.Load()
 	return l.Append(batches, o)

@@ -70,7 +70,12 @@ type process struct {
 func startProcess(name string, args, env []string, dir, logPath string) (*process, error) {
 	p := &process{cmd: exec.Command(name, args...), log: &tail{}, done: make(chan struct{})}
 	p.cmd.Dir = dir
-	p.cmd.Env = append(os.Environ(), env...)
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "OTTLA_") { // to a broker these are settings; to the tests they are switches
+			p.cmd.Env = append(p.cmd.Env, e)
+		}
+	}
+	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if logPath != "" {
 		f, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
