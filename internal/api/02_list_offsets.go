@@ -64,7 +64,7 @@ func oldestVersion(ts int64) int16 {
 		return 7
 	case earliestLocalTimestamp:
 		return 8
-	case latestTieredTimestamp, earliestPendingUpload:
+	case latestTieredTimestamp:
 		return 9
 	case earliestPendingUpload:
 		return 11

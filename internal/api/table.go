@@ -41,6 +41,8 @@ var table = []row{
 	{47, 0, 0, "OffsetDelete", Parked, Access{"DELETE", "GROUP"}, decoded, typed(offsetDelete)},
 	{60, 0, 2, "DescribeCluster", Inline, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeCluster)},
 	{61, 0, 0, "DescribeProducers", Inline, Access{"READ", "TOPIC"}, listing, typed(describeProducers)},
+	{68, 0, 1, "ConsumerGroupHeartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(consumerGroupHeartbeat)},
+	{69, 0, 1, "ConsumerGroupDescribe", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(consumerGroupDescribe)},
 	{74, 0, 1, "ListConfigResources", Parked, Access{"DESCRIBE_CONFIGS", "CLUSTER"}, listing, typed(listConfigResources)},
 	{75, 0, 0, "DescribeTopicPartitions", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeTopicPartitions)},
 }

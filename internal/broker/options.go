@@ -7,6 +7,7 @@ import (
 
 	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/group"
+	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/network"
@@ -30,6 +31,7 @@ func groupConfig(v *config.Values) group.Config {
 	c.Classic.MinSession = ms(int64(config.GroupMinSessionTimeoutMs.Get(v)))
 	c.Classic.MaxSession = ms(int64(config.GroupMaxSessionTimeoutMs.Get(v)))
 	c.Classic.MaxSize = int(config.GroupMaxSize.Get(v))
+	c.Consumer = consumerConfig(c.Consumer, v)
 	c.MaxMetadataBytes = int(config.OffsetMetadataMaxBytes.Get(v))
 	c.ExpiryInterval = ms(config.OffsetsRetentionCheckIntervalMs.Get(v))
 	if minutes := config.OffsetsRetentionMinutes.Get(v); minutes < math.MaxInt32 {
@@ -62,4 +64,20 @@ func advertised(o Options) map[string]network.Endpoint {
 		m[e.Name] = e
 	}
 	return m
+}
+
+// consumerConfig is what the settings say about groups of the consumer protocol.
+func consumerConfig(c consumer.Config, v *config.Values) consumer.Config {
+	span := func(def, low, high config.IntKey) consumer.Range {
+		return consumer.Range{Default: ms(int64(def.Get(v))), Min: ms(int64(low.Get(v))), Max: ms(int64(high.Get(v)))}
+	}
+	c.Session = span(config.GroupConsumerSessionTimeoutMs, config.GroupConsumerMinSessionTimeoutMs, config.GroupConsumerMaxSessionTimeoutMs)
+	c.Heartbeat = span(config.GroupConsumerHeartbeatIntervalMs, config.GroupConsumerMinHeartbeatIntervalMs, config.GroupConsumerMaxHeartbeatIntervalMs)
+	c.AssignmentInterval = span(config.GroupConsumerAssignmentIntervalMs, config.GroupConsumerMinAssignmentIntervalMs, config.GroupConsumerMaxAssignmentIntervalMs)
+	c.Assignors = config.GroupConsumerAssignors.Get(v)
+	c.MaxSize, c.ClassicMaxSize = int(config.GroupConsumerMaxSize.Get(v)), int(config.GroupMaxSize.Get(v))
+	if p, ok := consumer.ParsePolicy(config.GroupConsumerMigrationPolicy.Get(v)); ok {
+		c.Migration = p
+	}
+	return c
 }
