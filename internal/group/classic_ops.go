@@ -8,6 +8,7 @@ import (
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/classic"
+	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
 )
 
@@ -22,12 +23,17 @@ func (s *Shard) JoinGroup(now time.Time, tok coordinator.Token, ctx RequestConte
 	if code := s.cfg.Classic.Admits(ctx.client(), req); code != nil {
 		return refuse(code)
 	}
-	switch g := s.find(req.Group).(type) {
+	found := s.find(req.Group)
+	old, isConsumer := found.(*consumer.Group)
+	if isConsumer && old.IsEmpty() {
+		found = nil // it becomes a classic one
+	}
+	switch g := found.(type) {
 	case nil:
 		if req.MemberID != "" {
 			return refuse(kerr.UnknownMemberID)
 		}
-		return s.joinNewGroup(op, tok, ctx, req), nil
+		return s.joinNewGroup(op, tok, ctx, req, old), nil
 	case ClassicProtocol:
 		g.Join(op, tok, ctx.client(), req)
 	default:
@@ -36,18 +42,27 @@ func (s *Shard) JoinGroup(now time.Time, tok coordinator.Token, ctx RequestConte
 	return parkable[*kmsg.JoinGroupResponse](op, tok), nil
 }
 
-// joinNewGroup makes the group that a join is the first of. A join that the group or the log refuses leaves none.
-func (s *Shard) joinNewGroup(op *effect.Op, tok coordinator.Token, ctx RequestContext, req *kmsg.JoinGroupRequest) coordinator.Result[*kmsg.JoinGroupResponse] {
+// joinNewGroup makes the group that a join is the first of, in place of old, a consumer group without members, or nil. A
+// join that the group or the log refuses leaves what was.
+func (s *Shard) joinNewGroup(op *effect.Op, tok coordinator.Token, ctx RequestContext, req *kmsg.JoinGroupRequest, old *consumer.Group) coordinator.Result[*kmsg.JoinGroupResponse] {
 	fresh := classic.New(s.classic, req.Group, op.NowMs())
 	fresh.Join(op, tok, ctx.client(), req)
 	if fresh.IsEmpty() {
 		return parkable[*kmsg.JoinGroupResponse](op, tok)
 	}
+	if old != nil {
+		old.Tombstones(op)
+	}
 	s.put(fresh)
 	op.Write(fresh.Birth())
 	r := parkable[*kmsg.JoinGroupResponse](op, tok)
 	if !r.Parked { // one that waits would wait for ever: then the frame loads the shard anew
-		r.OnRefused = func(error) { delete(s.groups, req.Group) }
+		r.OnRefused = func(error) {
+			delete(s.groups, req.Group)
+			if old != nil {
+				s.put(old)
+			}
+		}
 	}
 	return r
 }

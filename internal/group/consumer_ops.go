@@ -51,6 +51,9 @@ func (s *Shard) beat(op *effect.Op, ctx RequestContext, req *kmsg.ConsumerGroupH
 			g.Tombstones(op)
 			return consumer.New(s.consumer, req.Group).Beat(op, ctx.client(), req, visible)
 		}
+		if joins {
+			return s.beatUpgrade(op, g, ctx.client(), req, visible)
+		}
 		return nil, wire.Errorf(kerr.GroupIDNotFound, "Group %s is not a consumer group.", req.Group)
 	default:
 		return nil, wire.Errorf(kerr.GroupIDNotFound, "Group %s is not a consumer group.", req.Group)

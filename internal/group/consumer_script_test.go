@@ -245,3 +245,28 @@ func sameConsumer(t fataler, live, loaded *consumer.Group) {
 		t.Fatalf("group %s differs:\nlive\n%s\nloaded\n%s", live.ID(), a, b)
 	}
 }
+
+// assignment is a topic and its partitions, t/0/1, as a leader of the classic protocol hands it out.
+func assignment(what string) []byte {
+	a := kmsg.NewConsumerMemberAssignment()
+	parts := strings.Split(what, "/")
+	at := kmsg.ConsumerMemberAssignmentTopic{Topic: parts[0]}
+	for _, p := range parts[1:] {
+		n, _ := strconv.Atoi(p)
+		at.Partitions = append(at.Partitions, int32(n))
+	}
+	a.Topics = append(a.Topics, at)
+	return a.AppendTo(nil)
+}
+
+func showAssignment(b []byte) string {
+	var a kmsg.ConsumerMemberAssignment
+	if err := a.ReadFrom(b); err != nil {
+		return strconv.Quote(string(b))
+	}
+	s := "partitions"
+	for _, t := range a.Topics {
+		s += fmt.Sprintf(" %s%v", t.Topic, t.Partitions)
+	}
+	return s
+}

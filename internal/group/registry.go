@@ -59,8 +59,8 @@ type ClassicProtocol interface {
 
 var (
 	_ Group           = (*classic.Group)(nil)
-	_ Group           = (*consumer.Group)(nil)
 	_ ClassicProtocol = (*classic.Group)(nil)
+	_ ClassicProtocol = (*consumer.Group)(nil)
 )
 
 // registry finds groups by id. A group id belongs to one kind at a time.

@@ -183,7 +183,11 @@ func (f *frame) dump(from int) {
 			if v, ok := v.(*schema.GroupMetadataValue); ok {
 				fmt.Fprintf(&f.out, " type=%q generation=%d at=%d", v.ProtocolType, v.Generation, v.CurrentStateTimestamp)
 				for _, m := range v.Members {
-					fmt.Fprintf(&f.out, " %s=%s", m.MemberID, m.Assignment)
+					a := showAssignment(m.Assignment)
+					if u, err := strconv.Unquote(a); err == nil {
+						a = u
+					}
+					fmt.Fprintf(&f.out, " %s=%s", m.MemberID, a)
 				}
 			}
 		default:
@@ -266,7 +270,7 @@ func show(r any) string {
 		return fmt.Sprintf("%s generation=%d type=%s protocol=%s leader=%q member=%q members=%v skip=%t",
 			code(r.ErrorCode), r.Generation, deref(r.ProtocolType), deref(r.Protocol), r.LeaderID, r.MemberID, ms, r.SkipAssignment)
 	case *kmsg.SyncGroupResponse:
-		return fmt.Sprintf("%s type=%s protocol=%s assignment=%q", code(r.ErrorCode), deref(r.ProtocolType), deref(r.Protocol), r.MemberAssignment)
+		return fmt.Sprintf("%s type=%s protocol=%s assignment=%s", code(r.ErrorCode), deref(r.ProtocolType), deref(r.Protocol), showAssignment(r.MemberAssignment))
 	case *kmsg.HeartbeatResponse:
 		return code(r.ErrorCode)
 	case *kmsg.LeaveGroupResponse:
@@ -281,7 +285,7 @@ func show(r any) string {
 
 // Scripts. Commands take key=value arguments; those with a group default to group=g.
 //
-//	shard [retention=d] [max-metadata=n]   a new shard
+//	shard [retention=d] [max-metadata=n] [migration=policy] [consumer-max=n]   a new shard
 //	join, sync, heartbeat, leave           as clients send them, with v= the version
 //	commit topic-partition offset          [gen=] [member=] [instance=] [v=] [metadata=] [retention=] [id=] [epoch=]
 //	txn-commit topic-partition offset      [pid=]; end-txn pid [abort]
@@ -298,6 +302,8 @@ func TestScripts(t *testing.T) {
 				cfg := DefaultConfig()
 				cfg.OffsetsRetention = dur(d, "retention", 0)
 				cfg.MaxMetadataBytes = int(num(d, "max-metadata", 4096))
+				cfg.Consumer.Migration, _ = consumer.ParsePolicy(str(d, "migration", "bidirectional"))
+				cfg.Consumer.MaxSize = int(num(d, "consumer-max", 1000))
 				f = newFrame(t, cfg)
 				return ""
 			}
@@ -369,10 +375,10 @@ func (f *frame) classicCommand(d *datadriven.TestData) {
 		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = int32(dur(d, "session", 10*time.Second).Milliseconds()), 10000
 		req.ProtocolType = str(d, "type", "consumer")
 		for _, p := range list(d, "protocols") {
-			req.Protocols = append(req.Protocols, kmsg.JoinGroupRequestProtocol{Name: p, Metadata: subscription(list(d, "topics"))})
+			req.Protocols = append(req.Protocols, kmsg.JoinGroupRequestProtocol{Name: p, Metadata: subscription(list(d, "topics"), list(d, "owned")...)})
 		}
 		if !d.HasArg("protocols") && !d.HasArg("no-protocols") {
-			req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: subscription(list(d, "topics"))}}
+			req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: subscription(list(d, "topics"), list(d, "owned")...)}}
 		}
 		r, err := f.s.JoinGroup(f.now, f.tok, ctx, req)
 		if reply, parked := run(f, r, err, "join "+ctx.ClientID, f.tok); !parked {
@@ -390,6 +396,10 @@ func (f *frame) classicCommand(d *datadriven.TestData) {
 		for _, a := range list(d, "assign") {
 			who, what, _ := strings.Cut(a, ":")
 			req.GroupAssignment = append(req.GroupAssignment, kmsg.SyncGroupRequestGroupAssignment{MemberID: who, MemberAssignment: []byte(what)})
+		}
+		for _, a := range list(d, "assign-partitions") {
+			who, what, _ := strings.Cut(a, ":")
+			req.GroupAssignment = append(req.GroupAssignment, kmsg.SyncGroupRequestGroupAssignment{MemberID: who, MemberAssignment: assignment(what)})
 		}
 		r, err := f.s.SyncGroup(f.now, f.tok, ctx, req)
 		if reply, parked := run(f, r, err, "sync "+member, f.tok); !parked {
@@ -495,9 +505,15 @@ func (f *frame) topicDeleted(name string, id schema.UUID) {
 	f.setTimers(f.s.OnImage(f.now, delta.Image(), delta))
 }
 
-func subscription(topics []string) []byte {
+func subscription(topics []string, owned ...string) []byte {
 	s := kmsg.NewConsumerMemberMetadata()
 	s.Topics = topics
+	for _, o := range owned {
+		s.Version = 1
+		name, p, _ := strings.Cut(o, ":")
+		n, _ := strconv.Atoi(p)
+		s.OwnedPartitions = append(s.OwnedPartitions, kmsg.ConsumerMemberMetadataOwnedPartition{Topic: name, Partitions: []int32{int32(n)}})
+	}
 	return s.AppendTo(nil)
 }
 

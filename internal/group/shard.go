@@ -85,12 +85,14 @@ func New(o Options) *Shard {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Shard{
+	s := &Shard{
 		cfg: o.Config, log: o.Log,
 		classic:  &classic.Env{Config: o.Config.Classic, NewID: o.NewID, Log: o.Log},
 		consumer: &consumer.Env{Config: o.Config.Consumer, Classic: o.Config.Classic, NewID: o.NewID, Log: o.Log},
 		registry: newRegistry(), offsets: newOffsets(), lost: map[topic]bool{},
 	}
+	s.consumer.Downgrade = s.downgrade
+	return s
 }
 
 // topic is a topic that is gone. Offsets committed by older clients or Kafka releases know its name only.

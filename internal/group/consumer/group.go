@@ -41,6 +41,7 @@ type Group struct {
 	recheck    bool // topics have come or gone: do the expressions match others?
 	recheckMs  int64
 	dead       bool
+	rejoining  map[string]struct{} // classic members that have been told to join again
 }
 
 // resolved is what a regular expression matches.
@@ -55,7 +56,7 @@ func New(env *Env, id string) *Group {
 	return &Group{
 		env: env, id: id, epoch: firstEpoch, targetEpoch: firstEpoch,
 		members: map[string]*Member{}, static: map[string]string{}, target: map[string]map[UUID][]int32{},
-		regexes: map[string]*resolved{}, owner: map[UUID]map[int32]string{}, compiled: map[string]*regexp.Regexp{},
+		regexes: map[string]*resolved{}, owner: map[UUID]map[int32]string{}, compiled: map[string]*regexp.Regexp{}, rejoining: map[string]struct{}{},
 		// Whoever had the group before may have seen other metadata.
 		refresh: true, recheck: true,
 	}

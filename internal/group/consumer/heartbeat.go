@@ -81,9 +81,22 @@ func (g *Group) Beat(op *effect.Op, client classic.Client, req *kmsg.ConsumerGro
 		return nil, err
 	}
 	m := updated(old, client, req)
+	n := d.join(old, from, m, holdings(req), visible, false)
+	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
+	resp.MemberID, resp.MemberEpoch, resp.HeartbeatIntervalMillis = kmsg.StringPtr(n.ID), n.Epoch, g.heartbeatMs()
+	full := req.RebalanceTimeoutMillis != -1 && (req.SubscribedTopicNames != nil || req.SubscribedTopicRegex != nil) && req.Topics != nil
+	if req.MemberEpoch == joinEpoch || full || !n.Assigned.samePartitions(m.Assigned) {
+		resp.Assignment = assignmentOf(n)
+	}
+	return resp, nil
+}
+
+// join takes what a member says of itself, in place of old, into the group, and moves it on: n is what comes of it.
+// from is the static member whose place it takes.
+func (d *draft) join(old, from, m *Member, holds owned, visible func(string) bool, assignNow bool) (n *Member) {
 	if from != nil {
 		d.bury(from)
-		g.disarm(op, from)
+		d.g.disarm(d.op, from)
 	}
 	if !old.sameMetadata(m) {
 		d.put(m)
@@ -93,17 +106,11 @@ func (g *Group) Beat(op *effect.Op, client classic.Client, req *kmsg.ConsumerGro
 		old = from
 	}
 	d.follow(old, m, visible)
-	d.assign(false)
-	n := d.reconcile(m, holdings(req))
+	d.assign(assignNow)
+	n = d.reconcile(m, holds)
 	d.move(m, n)
-	op.Arm(g.id, timerSession+m.ID, g.session(n))
-	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
-	resp.MemberID, resp.MemberEpoch, resp.HeartbeatIntervalMillis = kmsg.StringPtr(n.ID), n.Epoch, g.heartbeatMs()
-	full := req.RebalanceTimeoutMillis != -1 && (req.SubscribedTopicNames != nil || req.SubscribedTopicRegex != nil) && req.Topics != nil
-	if req.MemberEpoch == joinEpoch || full || !n.Assigned.samePartitions(m.Assigned) {
-		resp.Assignment = assignmentOf(n)
-	}
-	return resp, nil
+	d.op.Arm(d.g.id, timerSession+m.ID, d.g.session(n))
+	return n
 }
 
 func assignmentOf(m *Member) *kmsg.ConsumerGroupHeartbeatResponseAssignment {

@@ -84,24 +84,22 @@ func (g *Group) disarm(op *effect.Op, m *Member) {
 		op.Cancel(g.id, timerRebalance+m.ID)
 	}
 	if m.Classic != nil {
+		delete(g.rejoining, m.ID)
 		op.Cancel(g.id, timerJoin+m.ID)
 		op.Cancel(g.id, timerSync+m.ID)
 	}
 }
 
-// leavesClassic tells whether the group has to become a classic one when members go: a member of the consumer protocol
-// is among them, only members of the classic protocol remain, and the broker allows it.
+// leavesClassic tells whether the group has to become a classic one when members go: only members of the classic
+// protocol remain, and the broker allows it.
 func (g *Group) leavesClassic(gone []*Member) bool {
 	left := g.classics
-	modern := false
 	for _, m := range gone {
 		if m.Classic != nil {
 			left--
-		} else {
-			modern = true
 		}
 	}
-	return modern && left > 0 && left == len(g.members)-len(gone) && left <= g.env.Config.ClassicMaxSize &&
+	return left > 0 && left == len(g.members)-len(gone) && left <= g.env.Config.ClassicMaxSize &&
 		g.env.Config.Migration.MayDowngrade() && g.env.Downgrade != nil
 }
 
