@@ -1,17 +1,25 @@
-# make test        every test this machine can run; says what it skipped and why
-# make check       the quick half: vet, staticcheck, the law, unit tests
-# make bench       Go benchmarks;  make bench-kafka: side by side with Apache Kafka
+# make test         every test this machine can run; says what it skipped and why
+# make check        the quick half: format, vet, staticcheck, the law, unit tests
+# make bench        Go benchmarks;  make bench-kafka: side by side with Apache Kafka
+# make fuzz         every fuzz target, FUZZTIME each (default 30s)
+# make crash RUNS=50, make golden GOLDEN_DIR=...   longer runs, on demand
 SHELL := /bin/bash
 GO ?= go
 BIN := bin/ottla
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.1
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 30s
+RUNS ?= 5
 
-.PHONY: build test check vet unit race interop crash bench bench-kafka fuzz docs
+# What runs goroutines of its own, and so is tested with the race detector.
+SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet
+
+.PHONY: build test check vet unit race interop crash golden ondisk bench bench-kafka fuzz docs
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ottla
 
 test: check race interop crash
+	@echo "all of it passed; the lines with SKIP above say what this machine could not run, and why"
 
 check: vet unit
 
@@ -21,4 +29,34 @@ vet:
 	$(GO) run $(STATICCHECK) ./...
 
 unit:
-	$(GO) test -tags invariants $$($(GO) list ./... | grep -v -e /test/)
+	$(GO) test -tags invariants $$($(GO) list ./... | grep -v /test/)
+
+race:
+	$(GO) test -race -timeout 20m $(SHELLS)
+
+# The skips of the clients' suite are printed with their reasons.
+interop:
+	@set -o pipefail; $(GO) test -count=1 -v -timeout 25m ./test/interop ./test/ondisk 2>&1 | grep -E '^(---|===|\s+---|ok|FAIL|PASS|panic)|SKIP|skip|_test.go' | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+
+crash:
+	OTTLA_CRASH_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 45m ./test/crash ./test/peer
+
+golden:
+	$(GO) test -count=1 -v -timeout 15m ./test/golden
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+bench-kafka:
+	$(GO) run ./bench/kafka -rounds 5 -v
+
+fuzz:
+	@set -e; for pkg in $$($(GO) list ./internal/...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
+	  done; \
+	done
+
+# The generated pages under docs/ are written by the tests that hold them current.
+docs:
+	$(GO) test ./internal/config ./internal/api -update
