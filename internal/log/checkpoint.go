@@ -35,6 +35,9 @@ func (l *Log) syncLocked(end OffsetMeta) error {
 		}
 		err = f.Sync()
 		s.log.release()
+		if err == nil {
+			err = s.txn.sync() // a snapshot that comes after its transactions must not outlive them
+		}
 		if err != nil {
 			return err
 		}

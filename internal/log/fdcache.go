@@ -101,14 +101,6 @@ func (f *file) acquire() (vfs.File, error) {
 	return f.f, nil
 }
 
-// retain adds a reference to a file that the caller has acquired.
-func (f *file) retain() {
-	f.mu.Lock()
-	invariant.Assert(f.refs > 0, "file %s retained while nobody holds it", f.path)
-	f.refs++
-	f.mu.Unlock()
-}
-
 func (f *file) release() {
 	f.mu.Lock()
 	f.refs--
@@ -143,11 +135,4 @@ func (f *file) retire() {
 	if h != nil {
 		_ = h.Close()
 	}
-}
-
-// moved tells the file its new path after a rename; an open descriptor stays good.
-func (f *file) moved(path string) {
-	f.mu.Lock()
-	f.path = path
-	f.mu.Unlock()
 }

@@ -184,28 +184,6 @@ func (x *index[E]) flush() error {
 	return nil
 }
 
-// sync makes the file hold exactly the entries, durably. Nothing to do for an index that has not changed since.
-func (x *index[E]) sync() error {
-	x.mu.RLock()
-	dirty := x.dirty
-	x.mu.RUnlock()
-	if !dirty {
-		return nil
-	}
-	if err := x.flush(); err != nil {
-		return err
-	}
-	f, err := x.file.acquire()
-	if err != nil {
-		return err
-	}
-	defer x.file.release()
-	x.mu.Lock()
-	x.dirty = false // an append from here on makes it dirty again
-	x.mu.Unlock()
-	return f.Sync()
-}
-
 // trim cuts what lies in the file behind the last entry.
 func (x *index[E]) trim() error {
 	if err := x.flush(); err != nil {

@@ -34,7 +34,6 @@ type Log struct {
 	snapshotAt    int64        // offset of the newest producer snapshot
 	snapshotIn    int64        // base of the segment in which it stands
 	snapshotAtPos int64        // and where
-	flushedAt     int64        // wall time in ms of the last flush, FlushInterval only
 
 	namesDirty atomic.Bool  // files were made whose names are not durable
 	dirtyBytes atomic.Int64 // appended and not synced to a segment

@@ -159,10 +159,3 @@ func (x *txnIndex) sync() error {
 	defer x.file.release()
 	return f.Sync()
 }
-
-// drop forgets the entries of memory; they are read again when needed.
-func (x *txnIndex) drop() {
-	x.mu.Lock()
-	x.entries, x.loaded = nil, false
-	x.mu.Unlock()
-}
