@@ -57,7 +57,8 @@ func (g *Group) Join(op *effect.Op, tok coordinator.Token, client classic.Client
 		m.RebalanceMs = req.SessionTimeoutMillis
 	}
 	m.Classic = &Classic{SessionMs: req.SessionTimeoutMillis, Protocols: ps}
-	n := d.join(old, from, m, g.heldOf(sub.OwnedPartitions), nil, true)
+	d.join(old, from, m, nil, true)
+	n := d.moveOn(m, g.heldOf(sub.OwnedPartitions), true)
 	delete(g.rejoining, n.ID)
 	op.Cancel(g.id, timerJoin+n.ID)
 	op.Arm(g.id, timerSync+n.ID, n.rebalanceTimeout())

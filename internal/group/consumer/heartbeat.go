@@ -81,19 +81,22 @@ func (g *Group) Beat(op *effect.Op, client classic.Client, req *kmsg.ConsumerGro
 		return nil, err
 	}
 	m := updated(old, client, req)
-	n := d.join(old, from, m, holdings(req), visible, false)
+	// A client says everything when it joins and after an error: it has not seen the last answer then, and knows of
+	// nothing that it does not say.
+	full := req.RebalanceTimeoutMillis != -1 && (req.SubscribedTopicNames != nil || req.SubscribedTopicRegex != nil) && req.Topics != nil
+	d.join(old, from, m, visible, false)
+	n := d.moveOn(m, holdings(req), full)
 	resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
 	resp.MemberID, resp.MemberEpoch, resp.HeartbeatIntervalMillis = kmsg.StringPtr(n.ID), n.Epoch, g.heartbeatMs()
-	full := req.RebalanceTimeoutMillis != -1 && (req.SubscribedTopicNames != nil || req.SubscribedTopicRegex != nil) && req.Topics != nil
-	if req.MemberEpoch == joinEpoch || full || !n.Assigned.samePartitions(m.Assigned) {
+	if full || !n.Assigned.samePartitions(m.Assigned) {
 		resp.Assignment = assignmentOf(n)
 	}
 	return resp, nil
 }
 
-// join takes what a member says of itself, in place of old, into the group, and moves it on: n is what comes of it.
-// from is the static member whose place it takes.
-func (d *draft) join(old, from, m *Member, holds owned, visible func(string) bool, assignNow bool) (n *Member) {
+// join takes what a member says of itself, in place of old, into the group. from is the static member whose place it
+// takes.
+func (d *draft) join(old, from, m *Member, visible func(string) bool, assignNow bool) {
 	if from != nil {
 		d.bury(from)
 		d.g.disarm(d.op, from)
@@ -107,7 +110,11 @@ func (d *draft) join(old, from, m *Member, holds owned, visible func(string) boo
 	}
 	d.follow(old, m, visible)
 	d.assign(assignNow)
-	n = d.reconcile(m, holds)
+}
+
+// moveOn moves a member one step on: n is what comes of it.
+func (d *draft) moveOn(m *Member, holds owned, certain bool) (n *Member) {
+	n = d.reconcile(m, holds, certain)
 	d.move(m, n)
 	d.op.Arm(d.g.id, timerSession+m.ID, d.g.session(n))
 	return n

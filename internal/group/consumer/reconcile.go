@@ -2,7 +2,11 @@ package consumer
 
 // reconcile moves a member one step towards its target, after what it says it holds. The result is the member itself
 // where nothing moves.
-func (d *draft) reconcile(m *Member, holds owned) *Member {
+//
+// A member that has been given a partition and does not hold it yet may take it at any moment, while its heartbeat is on
+// the way; so what it does not hold is free only when it knows that it is to give it up. Where it begins anew (certain),
+// what it says is all there is.
+func (d *draft) reconcile(m *Member, holds owned, certain bool) *Member {
 	switch m.State {
 	case MemberStable:
 		if m.Epoch == d.targetEpoch && !d.holdsUnsubscribed(m) {
@@ -25,7 +29,7 @@ func (d *draft) reconcile(m *Member, holds owned) *Member {
 			}
 		}
 	}
-	if len(n.Revoking) > 0 && holds.holdsAny(n.Revoking) {
+	if len(n.Revoking) > 0 && (!certain || holds.holdsAny(n.Revoking)) {
 		n.State, n.Previous = UnrevokedPartitions, m.Epoch // the epoch stays until it has given up
 		return n
 	}
