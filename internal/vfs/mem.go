@@ -275,13 +275,13 @@ func (m *Mem) rename(oldName, newName string) error {
 	if err != nil {
 		return err
 	}
-	ino := from.entries[fromBase]
-	if ino == nil {
-		return syscall.ENOENT
-	}
 	to, toBase, err := m.parent(newName)
 	if err != nil {
 		return err
+	}
+	ino := from.entries[fromBase]
+	if ino == nil {
+		return syscall.ENOENT
 	}
 	target := to.entries[toBase]
 	switch {
@@ -289,10 +289,10 @@ func (m *Mem) rename(oldName, newName string) error {
 		return syscall.EEXIST
 	case target == ino:
 		return nil
-	case target != nil && ino.dir:
-		return syscall.ENOTDIR
 	case ino.dir && strings.HasPrefix(clean(newName)+"/", clean(oldName)+"/"):
 		return syscall.EINVAL
+	case target != nil && ino.dir:
+		return syscall.ENOTDIR
 	}
 	m.change(nameChange{from, fromBase, nil}, nameChange{to, toBase, ino})
 	return nil
