@@ -14,13 +14,11 @@ func (l *Log) syncTo(end OffsetMeta) error {
 
 // syncLocked syncs the segments that hold anything between the recovery point and end. REQUIRES: opMu.
 func (l *Log) syncLocked(end OffsetMeta) error {
-	if l.namesDirty.Swap(false) {
-		if err := l.m.o.FS.SyncDir(*l.path.Load()); err != nil {
-			return err
-		}
-		if err := l.m.o.FS.SyncDir(l.dir.Load().path); err != nil {
-			return err
-		}
+	if end.Offset <= l.recoveryPoint.Load() && l.dirtyBytes.Load() <= 0 {
+		return nil
+	}
+	if err := l.syncNames(); err != nil {
+		return err
 	}
 	segs, i := l.segmentOf(l.recoveryPoint.Load())
 	for ; i < len(segs); i++ {
@@ -47,6 +45,19 @@ func (l *Log) syncLocked(end OffsetMeta) error {
 	if end.Offset > l.recoveryPoint.Load() {
 		l.recoveryPoint.Store(end.Offset)
 		l.dir.Load().pointsDirty.Store(true)
+	}
+	return nil
+}
+
+// syncNames makes the names of new files and of a new directory durable, before anything counts as durable because of them.
+func (l *Log) syncNames() error {
+	if l.namesDirty.Swap(false) {
+		if err := l.m.o.FS.SyncDir(*l.path.Load()); err != nil {
+			return err
+		}
+	}
+	if l.dirDirty.Swap(false) {
+		return l.m.o.FS.SyncDir(l.dir.Load().path)
 	}
 	return nil
 }
@@ -123,6 +134,12 @@ func (l *Log) close() error {
 	if broken != nil {
 		return nil
 	}
+	if l.untouched() {
+		for _, s := range *l.segs.Load() {
+			s.retire()
+		}
+		return nil
+	}
 	for _, s := range *l.segs.Load() {
 		if err := s.flushIndexes(); err != nil {
 			return err
@@ -138,6 +155,14 @@ func (l *Log) close() error {
 		s.retire()
 	}
 	return nil
+}
+
+// untouched says that nothing was written since the log was opened, so that its files are as a clean close leaves them.
+func (l *Log) untouched() bool {
+	l.mu.Lock()
+	dirty := l.producers.dirty
+	l.mu.Unlock()
+	return l.asOpened == l.LogEnd() && l.cleanlyOpened && !dirty && l.dirtyBytes.Load() <= 0
 }
 
 // isSnapshot gives the offset of a producer snapshot's file.

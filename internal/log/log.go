@@ -23,6 +23,9 @@ type Log struct {
 
 	epochs epochCache
 
+	asOpened      OffsetMeta // the end when the log was opened
+	cleanlyOpened bool       // and the files were whole then
+
 	mu        sync.Mutex // appends
 	end       OffsetMeta // the next batch goes here
 	producers producers
@@ -36,6 +39,7 @@ type Log struct {
 	snapshotAtPos int64        // and where
 
 	namesDirty atomic.Bool  // files were made whose names are not durable
+	dirDirty   atomic.Bool  // and so is the name of the partition's directory
 	dirtyBytes atomic.Int64 // appended and not synced to a segment
 	asked      atomic.Bool  // a journal file waits for this log
 
@@ -166,9 +170,7 @@ func (l *Log) EpochEnd(epoch int32, bound OffsetMeta) (found int32, end int64) {
 // SetLeaderEpoch notes that a leader's epoch begins at start. The file follows at the next checkpoint; until then the batches
 // themselves say their epoch to a recovery, and an epoch without batches means nothing to anybody.
 func (l *Log) SetLeaderEpoch(epoch int32, start int64) {
-	if l.epochs.assign(epoch, start) {
-		l.asked.Store(true)
-	}
+	l.epochs.assign(epoch, start)
 }
 
 // writeEpochs makes the epoch cache durable where it has changed. REQUIRES: opMu.

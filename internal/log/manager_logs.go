@@ -52,6 +52,7 @@ func (m *Manager) Open(tp TopicPartition, topicID [16]byte, cfg Config, preferDi
 	}
 	if !found {
 		l.namesDirty.Store(true)
+		l.dirDirty.Store(true)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

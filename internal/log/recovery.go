@@ -25,11 +25,14 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 	if err != nil {
 		return nil, err
 	}
+	fresh := false
 	points := d.points[tp]
 	l.start = max(points.start, 0)
 	if len(bases) == 0 {
 		bases = []int64{l.start}
 		l.namesDirty.Store(true)
+		l.dirDirty.Store(true)
+		fresh = true
 	}
 	segs := make([]*segment, len(bases))
 	for i, b := range bases {
@@ -40,12 +43,17 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 	if err := l.loadEpochs(); err != nil {
 		return nil, err
 	}
-	if err := l.recoverSegments(points.recovery, d.clean); err != nil {
-		return nil, err
+	if fresh {
+		l.end = OffsetMeta{Offset: l.start, SegmentBase: l.start}
+	} else {
+		if err := l.recoverSegments(points.recovery, d.clean); err != nil {
+			return nil, err
+		}
+		if err := l.recoverProducers(snapshots); err != nil {
+			return nil, err
+		}
 	}
-	if err := l.recoverProducers(snapshots); err != nil {
-		return nil, err
-	}
+	l.asOpened, l.cleanlyOpened = l.end, fresh || d.clean
 	l.start = min(l.start, l.end.Offset)
 	l.recoveryPoint.Store(l.end.Offset)
 	l.published, l.durable, l.hw = l.end, l.end, l.end
