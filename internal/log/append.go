@@ -72,6 +72,11 @@ func (l *Log) appendLocked(batches []byte, o AppendOptions, cfg *Config, assign 
 	if err := l.rollIfDue(int64(len(batches)), &info, o.Now, cfg); err != nil {
 		return info, nil, err
 	}
+	if l.isUnborn.Load() {
+		if err := l.birth(); err != nil {
+			return info, nil, l.failLocked(err)
+		}
+	}
 	s := l.active()
 	pos := s.size.Load()
 	if err := s.write(batches); err != nil {

@@ -238,6 +238,14 @@ func (l *Log) resetTo(s *segment) error {
 func (l *Log) TruncateFully(start int64) error {
 	l.opMu.Lock()
 	defer l.opMu.Unlock()
+	if l.isUnborn.Load() {
+		l.mu.Lock()
+		err := l.birth()
+		l.mu.Unlock()
+		if err != nil {
+			return l.fail(err)
+		}
+	}
 	if err := l.dir.Load().committer.truncate(l, 0); err != nil {
 		return l.offlineError(err)
 	}

@@ -40,6 +40,7 @@ type Log struct {
 
 	namesDirty atomic.Bool  // files were made whose names are not durable
 	dirDirty   atomic.Bool  // and so is the name of the partition's directory
+	isUnborn   atomic.Bool  // there is no directory yet
 	dirtyBytes atomic.Int64 // appended and not synced to a segment
 	asked      atomic.Bool  // a journal file waits for this log
 
@@ -175,6 +176,9 @@ func (l *Log) SetLeaderEpoch(epoch int32, start int64) {
 
 // writeEpochs makes the epoch cache durable where it has changed. REQUIRES: opMu.
 func (l *Log) writeEpochs() error {
+	if l.isUnborn.Load() {
+		return nil
+	}
 	entries, changed := l.epochs.take()
 	if !changed {
 		return nil

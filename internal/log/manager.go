@@ -83,7 +83,8 @@ type dir struct {
 	points   map[TopicPartition]points // as of the start; of logs that are open the logs know better
 
 	pointsDirty, startsDirty atomic.Bool
-	full                     atomic.Bool // too little space is free
+	full                     atomic.Bool  // too little space is free
+	unborn                   atomic.Int64 // logs that have no directory yet
 	failure                  atomic.Pointer[error]
 }
 

@@ -38,21 +38,17 @@ func (m *Manager) Open(tp TopicPartition, topicID [16]byte, cfg Config, preferDi
 		return nil, &OfflineError{Dir: d.path, Cause: *f}
 	}
 	p := path.Join(d.path, tp.String())
-	if !found {
-		if err := m.o.FS.MkdirAll(p, 0o755); err != nil {
+	var l *Log
+	if found {
+		if err := m.writePartitionMeta(d, tp, p, topicID); err != nil {
 			return nil, err
 		}
-	}
-	if err := m.writePartitionMeta(d, tp, p, topicID); err != nil {
-		return nil, err
-	}
-	l, err := m.openLog(d, tp.String(), tp, topicID, cfg)
-	if err != nil {
-		return nil, fmt.Errorf("open log %s: %w", p, err)
-	}
-	if !found {
-		l.namesDirty.Store(true)
-		l.dirDirty.Store(true)
+		if l, err = m.openLog(d, tp.String(), tp, topicID, cfg); err != nil {
+			return nil, fmt.Errorf("open log %s: %w", p, err)
+		}
+	} else {
+		l = m.unborn(d, p, tp, topicID, cfg)
+		d.unborn.Add(1)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,6 +57,35 @@ func (m *Manager) Open(tp TopicPartition, topicID [16]byte, cfg Config, preferDi
 	}
 	m.logs[tp] = l
 	return l, nil
+}
+
+// unborn is a log of nothing: its directory comes with its first batch, because most partitions of most topics are made long before
+// they are used, if ever. REQUIRES: as openLog.
+func (m *Manager) unborn(d *dir, p string, tp TopicPartition, id [16]byte, cfg Config) *Log {
+	l := &Log{m: m, tp: tp, topicID: id, producers: newProducers(), cleanlyOpened: true}
+	l.UpdateConfig(cfg)
+	l.dir.Store(d)
+	l.path.Store(&p)
+	segs := []*segment{newSegment(m.files, p, 0)}
+	l.segs.Store(&segs)
+	l.isUnborn.Store(true)
+	return l
+}
+
+// birth makes the directory of a log that is about to get its first batch. REQUIRES: l.mu.
+func (l *Log) birth() error {
+	d, p := l.dir.Load(), *l.path.Load()
+	if err := l.m.o.FS.MkdirAll(p, 0o755); err != nil {
+		return err
+	}
+	if err := l.m.writePartitionMeta(d, l.tp, p, l.topicID); err != nil {
+		return err
+	}
+	l.namesDirty.Store(true)
+	l.dirDirty.Store(true)
+	l.isUnborn.Store(false)
+	d.unborn.Add(-1)
+	return nil
 }
 
 func (m *Manager) writePartitionMeta(d *dir, tp TopicPartition, p string, id [16]byte) error {
@@ -105,7 +130,7 @@ func (m *Manager) choose(prefer string) *dir {
 			return d
 		}
 		d.mu.Lock()
-		n := len(d.existing)
+		n := len(d.existing) + int(d.unborn.Load())
 		d.mu.Unlock()
 		if best == nil || n < fewest {
 			best, fewest = d, n
@@ -132,6 +157,10 @@ func (m *Manager) Delete(tp TopicPartition) error {
 		}
 		for _, s := range *l.segs.Load() {
 			s.retire()
+		}
+		if l.isUnborn.Load() {
+			d.unborn.Add(-1)
+			return nil
 		}
 		return m.removeDir(d, tp)
 	}
@@ -188,6 +217,9 @@ func (m *Manager) MoveTo(tp TopicPartition, target string) error {
 	if to == from {
 		return nil
 	}
+	if l.moveUnborn(from, to) {
+		return nil
+	}
 	if err := l.checkpoint(true); err != nil {
 		return err
 	}
@@ -202,6 +234,23 @@ func (m *Manager) MoveTo(tp TopicPartition, target string) error {
 		return err
 	}
 	return m.moveLocked(l, from, to)
+}
+
+// moveUnborn moves a log that has no files.
+func (l *Log) moveUnborn(from, to *dir) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.isUnborn.Load() {
+		return false
+	}
+	p := path.Join(to.path, l.tp.String())
+	segs := []*segment{newSegment(l.m.files, p, 0)}
+	l.segs.Store(&segs)
+	l.path.Store(&p)
+	l.dir.Store(to)
+	from.unborn.Add(-1)
+	to.unborn.Add(1)
+	return true
 }
 
 // moveLocked copies the files and swaps the directories. REQUIRES: opMu and mu of l.
