@@ -309,6 +309,36 @@ func (f *fleet) out(a *actor) {
 	a.drop()
 }
 
+// restart lets a static member go away, and come back as another process.
+func (f *fleet) restart(t *rapid.T, a *actor) {
+	if a.instance == nil {
+		t.Skip("dynamic")
+	}
+	req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	req.Group, req.MemberID, req.MemberEpoch, req.InstanceID = "g", a.id, -2, a.instance
+	a.drop()
+	if r := f.beat(req, 1); r.ErrorCode != 0 {
+		t.Skip("not in the group just now")
+	}
+	f.made++
+	a.id = fmt.Sprint("m", f.made)
+	f.turn(a, false)
+}
+
+// changeTopics changes the cluster's topics. One that is gone has nothing to read.
+func (f *fleet) changeTopics(t *rapid.T) {
+	f.setTopics(map[string]int32{"t": int32(rapid.IntRange(3, 5).Draw(t, "t")), "v": int32(rapid.IntRange(0, 1).Draw(t, "v"))})
+	for _, a := range f.actors {
+		for _, ps := range []map[part]bool{a.holds, a.told} {
+			for p := range ps {
+				if f.img.TopicByID(p.topic) == nil {
+					delete(ps, p)
+				}
+			}
+		}
+	}
+}
+
 // Whatever consumers and the coordinator go through, no partition is read by two, epochs only grow, and when all is
 // quiet everything is read by somebody who wants to, and the log tells the same story.
 func TestConsumerFleet(t *testing.T) {
@@ -360,21 +390,7 @@ func runFleet(t *rapid.T, mixed bool) {
 			delete(f.epochs, a.id)
 			f.out(a)
 		},
-		"restart static": func(t *rapid.T) { // away, and back as another process
-			a := any(t)
-			if a.instance == nil {
-				t.Skip("dynamic")
-			}
-			req := kmsg.NewPtrConsumerGroupHeartbeatRequest()
-			req.Group, req.MemberID, req.MemberEpoch, req.InstanceID = "g", a.id, -2, a.instance
-			a.drop()
-			if r := f.beat(req, 1); r.ErrorCode != 0 {
-				t.Skip("not in the group just now")
-			}
-			f.made++
-			a.id = fmt.Sprint("m", f.made)
-			f.turn(a, false)
-		},
+		"restart static": func(t *rapid.T) { f.restart(t, any(t)) },
 		"subscribe": func(t *rapid.T) {
 			a := any(t)
 			if a.classic {
@@ -383,21 +399,7 @@ func runFleet(t *rapid.T, mixed bool) {
 			}
 			a.topics, a.other = f.drawTopics(t), true
 		},
-		"topics": func(t *rapid.T) {
-			f.setTopics(map[string]int32{"t": int32(rapid.IntRange(3, 5).Draw(t, "t")), "v": int32(rapid.IntRange(0, 1).Draw(t, "v"))})
-			for _, a := range f.actors { // a topic that is gone has nothing to read
-				for p := range a.holds {
-					if f.img.TopicByID(p.topic) == nil {
-						delete(a.holds, p)
-					}
-				}
-				for p := range a.told {
-					if f.img.TopicByID(p.topic) == nil {
-						delete(a.told, p)
-					}
-				}
-			}
-		},
+		"topics": func(t *rapid.T) { f.changeTopics(t) },
 		"time": func(t *rapid.T) {
 			for _, a := range f.actors { // in time for sessions and rebalance timeouts
 				a.take()

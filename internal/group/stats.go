@@ -5,7 +5,7 @@ type Stats struct {
 	Groups     map[string]map[string]int // kind, state
 	Offsets    int                       // committed
 	OpenTxns   int                       // producers with pending offsets
-	Rebalances uint64                    // generations of classic groups
+	Rebalances uint64                    // generations of classic groups, target assignments of consumer groups
 	Commits    uint64                    // offsets accepted, one per partition
 	Expired    uint64                    // offsets
 }
@@ -26,6 +26,6 @@ func (s *Shard) Stats() Stats {
 			st.Offsets += len(parts)
 		}
 	}
-	st.OpenTxns, st.Rebalances = len(s.offsets.pending), s.classic.Rebalances
+	st.OpenTxns, st.Rebalances = len(s.offsets.pending), s.classic.Rebalances+s.consumer.Rebalances
 	return st
 }

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -21,13 +22,35 @@ func (c *Config) checkRegex(expr string) error {
 	if len(expr) > c.MaxRegexBytes {
 		return wire.Errorf(kerr.InvalidRegularExpression, "SubscribedTopicRegex has %d bytes, more than the %d allowed.", len(expr), c.MaxRegexBytes)
 	}
-	if _, err := regexp.Compile(expr); err != nil { // alone, so that it cannot close our brackets
+	tree, err := syntax.Parse(expr, syntax.Perl) // alone, so that it cannot close our brackets
+	if err != nil {
 		return wire.Errorf(kerr.InvalidRegularExpression, "SubscribedTopicRegex `%s` is not a valid regular expression: %s.", expr, strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+	}
+	if steps(tree) > maxSteps {
+		return wire.Errorf(kerr.InvalidRegularExpression, "SubscribedTopicRegex `%s` is too large: with its repetitions written out it has more than the %d steps allowed.", expr, maxSteps)
 	}
 	if _, err := compile(expr); err != nil {
 		return wire.Errorf(kerr.InvalidRegularExpression, "SubscribedTopicRegex `%s` is too large.", expr)
 	}
 	return nil
+}
+
+// maxSteps bounds how large an expression gets when its repetitions are written out, which is what matching a name costs
+// for each of its characters.
+const maxSteps = 10_000
+
+func steps(re *syntax.Regexp) int {
+	n := 1 + len(re.Rune)
+	if re.Op == syntax.OpCharClass {
+		n = 1
+	}
+	for _, sub := range re.Sub {
+		n = min(n+steps(sub), maxSteps+1)
+	}
+	if re.Op == syntax.OpRepeat {
+		n *= max(re.Min, re.Max, 1)
+	}
+	return min(n, maxSteps+1)
 }
 
 // resolve brings the group's expressions up to date: that of m if it is new, all of them if topics have come or gone,
