@@ -42,6 +42,10 @@ type appended struct {
 	topic, partition int
 }
 
+// ownDiskWait is how long this broker's own disk may take whatever the request's timeout says: Kafka's timeout bounds the wait for
+// other replicas, and a client that allows none still wants its record on the leader.
+const ownDiskWait = 2 * time.Second
+
 var produceCalls = sync.Pool{New: func() any { return new(produceCall) }}
 
 func produce(s *Server, r *network.Request) error {
@@ -65,7 +69,7 @@ func produce(s *Server, r *network.Request) error {
 	for i := range waiting {
 		waiting[i].part.Wait(waiting[i].upTo, delayed, i)
 	}
-	delayed.Arm(time.Duration(max(c.req.TimeoutMs, 0)) * time.Millisecond)
+	delayed.Arm(max(time.Duration(c.req.TimeoutMs)*time.Millisecond, ownDiskWait))
 	return nil
 }
 
