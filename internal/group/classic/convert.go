@@ -29,3 +29,19 @@ func (g *Group) Dissolve(op *effect.Op) {
 
 // Rebalance starts a rebalance of a stable group from outside.
 func (g *Group) Rebalance(op *effect.Op, reason string) { g.rebalanceOrComplete(op, reason) }
+
+// ReadSubscription reads the metadata of a protocol of consumers. Some clients (kafka-go) name a version and leave out
+// the fields that came with it: what the first version has is enough then.
+func ReadSubscription(metadata []byte) (*kmsg.ConsumerMemberMetadata, error) {
+	s := kmsg.NewConsumerMemberMetadata()
+	err := s.ReadFrom(metadata)
+	if err == nil || len(metadata) < 2 {
+		return &s, err
+	}
+	first := append([]byte{0, 0}, metadata[2:]...)
+	s = kmsg.NewConsumerMemberMetadata()
+	if s.ReadFrom(first) != nil {
+		return nil, err
+	}
+	return &s, nil
+}

@@ -2,7 +2,6 @@ package classic
 
 import (
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/group/effect"
 	"github.com/ottla/ottla/internal/wire"
@@ -100,8 +99,8 @@ func (g *Group) resubscribe() {
 	}
 	topics := map[string]struct{}{}
 	for _, m := range g.members {
-		var s kmsg.ConsumerMemberMetadata
-		if err := s.ReadFrom(m.metadata(g.protocol)); err != nil {
+		s, err := ReadSubscription(m.metadata(g.protocol))
+		if err != nil {
 			g.env.Log.Warn("member's subscription cannot be read: offsets of the group will not expire while it lives",
 				"group", g.id, "member", m.ID, "error", err)
 			return

@@ -114,11 +114,11 @@ func subscriptionOf(ps []classic.Protocol) (*kmsg.ConsumerMemberMetadata, bool) 
 	if len(ps) == 0 {
 		return nil, false
 	}
-	s := kmsg.NewConsumerMemberMetadata()
-	if err := s.ReadFrom(ps[0].Metadata); err != nil || len(s.Topics) > maxTopics {
+	s, err := classic.ReadSubscription(ps[0].Metadata)
+	if err != nil || len(s.Topics) > maxTopics {
 		return nil, false
 	}
-	return &s, true
+	return s, true
 }
 
 // heldOf is what a classic member says it holds, by the ids of topics. It always says: one that does not has given up
