@@ -129,6 +129,11 @@ func (l *Loop) Submit(op Op, done func(reply any, err error)) {
 		done(nil, err)
 		return
 	}
+	l.rouse()
+}
+
+// rouse wakes the loop. A token that is there already does as well.
+func (l *Loop) rouse() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -157,12 +162,9 @@ func (l *Loop) Do(ctx context.Context, op Op) (any, error) {
 // still work.
 func (l *Loop) Close() {
 	l.mu.Lock()
-	again := l.closed
 	l.closed = true
 	l.mu.Unlock()
-	if !again {
-		l.wake <- struct{}{}
-	}
+	l.rouse()
 	<-l.done
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -134,6 +135,7 @@ func listDir(f vfs.FS, dir string) (segments []int64, checkpoints []checkpoint, 
 			parts = append(parts, e.Name())
 		}
 	}
+	slices.Sort(segments)
 	return segments, checkpoints, parts, nil
 }
 

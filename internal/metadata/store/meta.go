@@ -157,3 +157,23 @@ func replaceFile(f vfs.FS, name string, content []byte, durable bool) error {
 	}
 	return nil
 }
+
+// makeDir makes a directory and its parents, and makes durable the names of those that it made.
+func makeDir(f vfs.FS, dir string) error {
+	var made []string
+	for d := path.Clean(dir); ; d = path.Dir(d) {
+		if _, err := f.Stat(d); err == nil || d == path.Dir(d) {
+			break
+		}
+		made = append(made, d)
+	}
+	if err := f.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, d := range made {
+		if err := f.SyncDir(path.Dir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -34,7 +34,7 @@ func Open(o Options) (*Store, error) {
 	if err := s.identify(); err != nil {
 		return nil, err
 	}
-	if err := s.fs.MkdirAll(s.dir, 0o755); err != nil {
+	if err := makeDir(s.fs, s.dir); err != nil {
 		return nil, err
 	}
 	if err := s.load(); err != nil {
@@ -58,7 +58,7 @@ func (s *Store) identify() error {
 	whose := "the settings"
 	var fresh []string
 	for _, dir := range dirs {
-		if err := s.fs.MkdirAll(dir, 0o755); err != nil {
+		if err := makeDir(s.fs, dir); err != nil {
 			return fmt.Errorf("log directory %s: %w", dir, err)
 		}
 		m, ok, err := ReadMeta(s.fs, dir)
@@ -117,7 +117,6 @@ func (s *Store) load() error {
 			return err
 		}
 	}
-	slices.Sort(segments)
 	img, err := s.loadSnapshot(checkpoints)
 	if err != nil {
 		return err
@@ -271,10 +270,7 @@ func (s *Store) openSegment(base int64) error {
 	s.mu.Lock()
 	s.segments = append(s.segments, &segment{base: base})
 	s.mu.Unlock()
-	if err := s.fs.SyncDir(s.dir); err != nil {
-		return err
-	}
-	return s.fs.SyncDir(s.o.Dir)
+	return s.fs.SyncDir(s.dir)
 }
 
 // roll closes the current segment and begins the next.

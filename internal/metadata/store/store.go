@@ -119,6 +119,11 @@ func (s *Store) Propose(records []metadata.Versioned, done func(base int64, err 
 		done(-1, err)
 		return
 	}
+	s.rouse()
+}
+
+// rouse wakes the appender. A token that is there already does as well.
+func (s *Store) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -293,7 +298,7 @@ func (s *Store) Close() error {
 	}
 	s.closing = true
 	s.mu.Unlock()
-	s.wake <- struct{}{}
+	s.rouse()
 	s.done.Wait()
 	err := s.file.Close()
 	s.mu.Lock()
