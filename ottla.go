@@ -78,7 +78,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		bo.LogDirs = append(bo.LogDirs, strings.TrimSuffix(d, "/"))
 	}
 	if o.InMemory {
-		return nil, errors.New("InMemory is not available yet")
+		bo.FS, bo.LogDirs = vfs.NewMem(), []string{"/data"}
 	}
 	protocols, err := network.ParseProtocolMap(config.ListenerSecurityProtocolMap.Get(values))
 	if err != nil {
@@ -141,6 +141,9 @@ func load(o *Options) (*config.Values, []string, error) {
 	}
 	if _, ok := set["listeners"]; !ok && listen == "" {
 		listen = "127.0.0.1:0"
+	}
+	if set == nil {
+		set = map[string]string{}
 	}
 	if listen != "" {
 		set["listeners"] = "PLAINTEXT://" + listen
