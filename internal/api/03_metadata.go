@@ -76,7 +76,7 @@ func describeMetadata(c *Call, q *kmsg.MetadataRequest) {
 	}
 	c.Reply(resp)
 	if len(missing) > 0 && q.AllowAutoTopicCreation && config.AutoCreateTopicsEnable.Get(c.Values()) {
-		c.autoCreate(missing)
+		c.autoCreate(missing, func() {})
 	}
 }
 
@@ -149,8 +149,8 @@ func (s *Server) offline(replicas []int32) []int32 {
 	return out
 }
 
-// autoCreate has topics made with the broker's defaults; nobody waits for it.
-func (s *Server) autoCreate(names []string) {
+// autoCreate has topics made with the broker's defaults; done comes when they are, or could not be.
+func (s *Server) autoCreate(names []string, done func()) {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.SetVersion(7)
 	for _, n := range names {
@@ -170,6 +170,7 @@ func (s *Server) autoCreate(names []string) {
 		if err != nil {
 			s.Logger.Warn("topics could not be created on first use", "topics", names, "error", err)
 		}
+		done()
 	})
 }
 

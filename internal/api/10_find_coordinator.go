@@ -19,6 +19,14 @@ const groupKey = 0
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func findCoordinator(c *Call, q *kmsg.FindCoordinatorRequest) {
+	if q.CoordinatorType == groupKey && c.Image().Topic(offsetsTopic) == nil {
+		c.autoCreate([]string{offsetsTopic}, func() { c.answerCoordinators(q) })
+		return
+	}
+	c.answerCoordinators(q)
+}
+
+func (c *Call) answerCoordinators(q *kmsg.FindCoordinatorRequest) {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
 	keys := q.CoordinatorKeys
 	if c.Version < 4 {
@@ -51,7 +59,6 @@ func (c *Call) coordinatorOf(typ int8, key string) kmsg.FindCoordinatorResponseC
 	img := c.Image()
 	topic := img.Topic(offsetsTopic)
 	if topic == nil {
-		c.autoCreate([]string{offsetsTopic})
 		out.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		return out
 	}

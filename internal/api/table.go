@@ -17,7 +17,7 @@ var table = []row{
 	{3, 0, 13, "Metadata", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeMetadata)},
 	{8, 2, 10, "OffsetCommit", Parked, Access{"READ", "GROUP"}, decoded, typed(offsetCommit)},
 	{9, 1, 10, "OffsetFetch", Parked, Access{"DESCRIBE", "GROUP"}, decoded, typed(offsetFetch)},
-	{10, 0, 6, "FindCoordinator", Inline, Access{"DESCRIBE", "GROUP"}, decoded, typed(findCoordinator)},
+	{10, 0, 6, "FindCoordinator", Parked, Access{"DESCRIBE", "GROUP"}, decoded, typed(findCoordinator)},
 	{11, 0, 9, "JoinGroup", Parked, Access{"READ", "GROUP"}, decoded, typed(joinGroup)},
 	{12, 0, 4, "Heartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(heartbeat)},
 	{13, 0, 5, "LeaveGroup", Parked, Access{"READ", "GROUP"}, decoded, typed(leaveGroup)},
