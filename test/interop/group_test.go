@@ -131,6 +131,33 @@ func TestConsumerGroups(t *testing.T) {
 	})
 }
 
+// replaceStuck gives the first of two members another start. About one process in twenty of kafka-python 3.0 never sends its first
+// request when two start at once; it does so against Apache Kafka too.
+func replaceStuck(t *testing.T, f *feeder, lib library, topic, group, protocol string, a, b *member) *member {
+	t.Helper()
+	patient := time.After(15 * time.Second)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for !bothServed(a, b) {
+		select {
+		case r, ok := <-a.replies:
+			a.note(r, ok)
+		case r, ok := <-b.replies:
+			b.note(r, ok)
+		case <-tick.C:
+			f.round()
+		case <-patient:
+			if len(a.by) > 0 {
+				return a
+			}
+			t.Logf("the first member has not said a word; another one takes its place: %s", a.errs)
+			a.kill()
+			return lib.join(t, topic, group, protocol)
+		}
+	}
+	return a
+}
+
 func groupLife(t *testing.T, lib library, protocol string) {
 	topic, group := createTopic(t, groupPartitions, nil), fresh("group")
 	f := &feeder{t: t, cl: client(t, kgo.RecordPartitioner(kgo.ManualPartitioner())), topic: topic}
@@ -147,6 +174,9 @@ func groupLife(t *testing.T, lib library, protocol string) {
 	a, b := lib.join(t, topic, group, protocol), lib.join(t, topic, group, protocol)
 	for range 3 {
 		f.round()
+	}
+	if lib.name == "kafka-python" {
+		a = replaceStuck(t, f, lib, topic, group, protocol, a, b)
 	}
 	until(t, 60*time.Second, "both members get partitions", func() { f.round() }, func() bool { return bothServed(a, b) }, a, b)
 	b.kill()
