@@ -22,7 +22,19 @@ func logOptions(o Options) log.ManagerOptions {
 		OpenFilesMax: int(config.LogOpenFilesMax.Get(v)), JournalFiles: int(config.JournalFiles.Get(v)), JournalFileBytes: config.JournalFileBytes.Get(v),
 		DirectThresholdBytes: int(config.JournalDirectBytes.Get(v)), DiskReserveBytes: config.DiskReserveBytes.Get(v),
 		RetentionInterval: ms(config.LogRetentionCheckIntervalMs.Get(v)), RetentionDelay: ms(config.LogInitialTaskDelayMs.Get(v)),
+		Cleaner: log.CleanerOptions{
+			Disabled: !config.LogCleanerEnable.Get(v), Backoff: ms(config.LogCleanerBackoffMs.Get(v)), MapBytes: config.LogCleanerDedupeBufferSize.Get(v),
+			BytesPerSecond: unbounded(config.LogCleanerIOMaxBytesPerSecond.Get(v)),
+		},
 	}
+}
+
+// unbounded reads a rate whose largest value means that there is no bound.
+func unbounded(rate float64) float64 {
+	if rate >= math.MaxFloat64 {
+		return 0
+	}
+	return rate
 }
 
 func groupConfig(v *config.Values) group.Config {

@@ -34,6 +34,7 @@ type ManagerOptions struct {
 	CheckpointInterval   time.Duration // 1 s
 	RetentionInterval    time.Duration // log.retention.check.interval.ms; 5 min
 	RetentionDelay       time.Duration // log.initial.task.delay.ms; 30 s
+	Cleaner              CleanerOptions
 }
 
 func (o ManagerOptions) withDefaults() ManagerOptions {
@@ -45,6 +46,8 @@ func (o ManagerOptions) withDefaults() ManagerOptions {
 	def(&o.CheckpointInterval, time.Second)
 	def(&o.RetentionInterval, 5*time.Minute)
 	def(&o.RetentionDelay, 30*time.Second)
+	def(&o.Cleaner.Backoff, 15*time.Second)
+	def(&o.Cleaner.MapBytes, 128<<20)
 	return o
 }
 
@@ -150,7 +153,7 @@ func (m *Manager) unlock() {
 }
 
 func (m *Manager) openDir(p string) (*dir, error) {
-	if err := m.o.FS.MkdirAll(p, 0o755); err != nil {
+	if err := m.makeDir(p); err != nil {
 		return nil, err
 	}
 	lock, err := m.o.FS.Lock(path.Join(p, ".lock"))
@@ -168,6 +171,22 @@ func (m *Manager) openDir(p string) (*dir, error) {
 		onError:        func(err error) { m.offline(d, err) },
 	})
 	return d, nil
+}
+
+// makeDir makes a log dir and its parents, with names that survive a power cut.
+func (m *Manager) makeDir(p string) error {
+	if exists(m.o.FS, p) {
+		return nil
+	}
+	if parent := path.Dir(p); parent != p {
+		if err := m.makeDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := m.o.FS.MkdirAll(p, 0o755); err != nil {
+		return err
+	}
+	return m.o.FS.SyncDir(path.Dir(p))
 }
 
 func (m *Manager) readDir(d *dir) error {
@@ -245,6 +264,9 @@ func (m *Manager) Start() error {
 		m.spawn(func() { m.checkpoints(ctx, d) })
 	}
 	m.spawn(func() { m.housekeeping(ctx) })
+	if !m.o.Cleaner.Disabled {
+		m.spawn(func() { m.cleaning(ctx) })
+	}
 	return nil
 }
 

@@ -28,6 +28,12 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 	fresh := false
 	points := d.points[tp]
 	l.start = max(points.start, 0)
+	if !d.clean && len(bases) > 0 && points.recovery == 0 && points.start == 0 && bases[0] > 0 {
+		// The names of the first segments were lost with the power, so nothing behind them was acknowledged.
+		if bases, err = nil, l.removeAll(bases); err != nil {
+			return nil, err
+		}
+	}
 	if len(bases) == 0 {
 		bases = []int64{l.start}
 		l.namesDirty.Store(true)
@@ -136,7 +142,7 @@ func (l *Log) recoverSegments(point int64, clean bool) error {
 			}
 			l.namesDirty.Store(true)
 		}
-		if !whole && i < len(segs)-1 {
+		if i < len(segs)-1 && (!whole && !sealed || !sealed && !clean && segs[i+1].base != s.last.Load()+1) {
 			if err := l.dropAfter(i); err != nil {
 				return err
 			}
@@ -170,14 +176,19 @@ func fileSize(f *file) (int64, error) {
 
 // loadSealed takes a segment that is known to be whole from its indexes; they are built again where they do not fit.
 func (l *Log) loadSealed(s *segment, next int64) error {
-	s.last.Store(next - 1)
+	defer s.last.Store(next - 1) // whether or not a record has it, the offsets up to the next segment are this one's
 	if s.size.Load() == 0 {
 		return nil
 	}
 	e, ok, err := s.tim.lastEntry()
 	if err != nil || !ok || e.ts < 0 || s.base+int64(e.rel) >= next {
-		_, err := l.scan(s, s.size.Load(), true)
-		s.last.Store(next - 1)
+		size := s.size.Load()
+		whole, err := l.scan(s, size, true)
+		if err == nil && !whole {
+			// What is sealed was durable: damage in it is no torn end. It stays for a repair, and reads of it are refused.
+			s.size.Store(size)
+			l.m.o.Logger.Error("a sealed segment is damaged; what cannot be read of it is not served", "partition", l.tp.String(), "segment", segmentName(s.base)+logSuffix)
+		}
 		return err
 	}
 	s.maxTs.Store(e.ts)
@@ -266,6 +277,9 @@ func (l *Log) walk(s *segment, from, size int64, check bool) (whole bool, err er
 	defer s.log.release()
 	s.sinceIndex = 0
 	first := from == 0
+	if first {
+		s.last.Store(s.base - 1)
+	}
 	s.size.Store(from)
 	interval := int64(l.cfg.Load().IndexIntervalBytes)
 	sc := scanner{f: f, pos: from, limit: size}
@@ -309,7 +323,32 @@ func (l *Log) walk(s *segment, from, size int64, check bool) (whole bool, err er
 		// Not closed as cleanly as it said: look at it properly.
 		return l.scan(s, size, true)
 	}
+	if l.isSealed(s) {
+		return false, nil
+	}
 	return false, l.cut(s, f, end, size, why)
+}
+
+// removeAll removes the segments of a log that lost its beginning.
+func (l *Log) removeAll(bases []int64) error {
+	for _, b := range bases {
+		l.m.o.Logger.Warn("a segment without those before it was removed; nothing in it was acknowledged", "partition", l.tp.String(), "segment", segmentName(b)+logSuffix)
+		if err := l.removeFiles(newSegment(l.m.files, *l.path.Load(), b)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isSealed says whether everything in a segment was durable before this start: the recovery point lies behind it.
+func (l *Log) isSealed(s *segment) bool {
+	segs, point := *l.segs.Load(), l.dir.Load().points[l.tp].recovery
+	for i, g := range segs[:len(segs)-1] {
+		if g == s {
+			return segs[i+1].base <= point
+		}
+	}
+	return false
 }
 
 func (l *Log) cut(s *segment, f vfs.File, end, size int64, why error) error {

@@ -54,6 +54,10 @@ type segment struct {
 	// Of the appender, guarded by Log.mu.
 	sinceIndex int64
 
+	// Of compaction: the earliest time after which tombstones in here may go, 0 for none.
+	horizon     atomic.Int64
+	nextHorizon int64 // of the cleaned segment to come; the cleaner's
+
 	// Of the checkpoint, guarded by Log.opMu.
 	synced int64
 

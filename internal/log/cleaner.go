@@ -1,0 +1,298 @@
+package log
+
+import (
+	"context"
+	"crypto/md5" // fingerprints of keys, as in Kafka; nothing secret
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"time"
+)
+
+// Compaction keeps, of every key, the last record. A pass over a log
+//
+//  1. takes the sealed segments that lie wholly below the last stable offset and are old enough, syncs them, and reads the part that no
+//     pass has seen yet (the dirty part) into a map from key to last offset;
+//  2. writes every segment from the log start up to there anew without the records that the map supersedes, without those of aborted
+//     transactions and without tombstones past their time;
+//  3. puts the new file in the old one's place with a rename, and notes in cleaner-offset-checkpoint up to where the log is clean.
+//
+// Offsets never change, batches that lose nothing are copied as they are, and the last batch of a producer stays even if empty, so that
+// its sequence numbers are known. Transaction markers stay. A crash leaves the old segment or the new one: `.cleaned` files are
+// dropped at the next start, and a rename is whole.
+const (
+	cleanerOffsetFile = "cleaner-offset-checkpoint"
+
+	// cleanerEntryBytes is about what a key takes in the map.
+	cleanerEntryBytes = 64
+)
+
+// CleanerOptions bound the work of compaction.
+type CleanerOptions struct {
+	Disabled       bool
+	Backoff        time.Duration // log.cleaner.backoff.ms; 15 s
+	MapBytes       int64         // log.cleaner.dedupe.buffer.size; 128 MiB. Taken as needed
+	BytesPerSecond float64       // log.cleaner.io.max.bytes.per.second; 0 is no bound
+}
+
+// cleaner cleans the compacted logs of a manager, one at a time.
+type cleaner struct {
+	m      *Manager
+	o      CleanerOptions
+	clean  map[TopicPartition]int64 // first offset that no pass has seen
+	failed map[*Log]bool            // met damage: left alone until the restart
+	budget time.Time                // when the bytes read and written so far are paid for
+}
+
+// cleaning is the cleaner's goroutine.
+func (m *Manager) cleaning(ctx context.Context) {
+	c := &cleaner{m: m, o: m.o.Cleaner, clean: map[TopicPartition]int64{}, failed: map[*Log]bool{}}
+	for _, d := range m.dirs {
+		if b, err := readFile(m.o.FS, path.Join(d.path, cleanerOffsetFile), maxCheckpointBytes); err == nil {
+			if at, err := parseOffsets(b); err == nil {
+				for tp, o := range at {
+					c.clean[tp] = o
+				}
+			}
+		}
+	}
+	t := m.o.Clock.NewTimer(c.o.Backoff)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C():
+		}
+		for _, l := range m.open() {
+			if ctx.Err() != nil {
+				return
+			}
+			if l.cfg.Load().Compact && !c.failed[l] && !l.isUnborn.Load() {
+				c.consider(ctx, l)
+			}
+		}
+		t.Reset(c.o.Backoff)
+	}
+}
+
+// consider cleans a log that is dirty enough.
+func (c *cleaner) consider(ctx context.Context, l *Log) {
+	segs, end := c.cleanable(l)
+	if end == 0 {
+		return
+	}
+	dirty := max(c.clean[l.tp], l.LogStartOffset())
+	if dirty > end {
+		dirty = l.LogStartOffset() // the log was emptied since
+	}
+	if !c.worth(l, segs, dirty) {
+		return
+	}
+	if err := c.pass(ctx, l, segs, dirty); err != nil {
+		if ctx.Err() == nil {
+			c.failed[l] = true
+			c.m.o.Logger.Error("a log could not be compacted and is left as it is until the broker restarts", "partition", l.tp.String(), "error", err)
+		}
+	}
+}
+
+// cleanable are the segments that a pass may touch, and where they end.
+func (c *cleaner) cleanable(l *Log) (segs []*segment, end int64) {
+	all := *l.segs.Load()
+	cfg := l.cfg.Load()
+	stable := l.LastStable().Offset
+	now := c.m.o.Clock.Now().UnixMilli()
+	for i, s := range all[:len(all)-1] {
+		next := all[i+1].base
+		if next > stable || cfg.MinCompactionLagMs > 0 && s.maxTs.Load() > now-cfg.MinCompactionLagMs {
+			break
+		}
+		segs, end = append(segs, s), next
+	}
+	return segs, end
+}
+
+// worth says whether the dirty part is large enough against the whole, or too old to wait (max.compaction.lag.ms).
+func (c *cleaner) worth(l *Log, segs []*segment, dirty int64) bool {
+	cfg := l.cfg.Load()
+	var total, unseen int64
+	oldest := int64(-1)
+	for _, s := range segs {
+		total += s.size.Load()
+		if s.last.Load() >= dirty {
+			unseen += s.size.Load()
+			if oldest < 0 {
+				oldest = s.firstTs.Load()
+			}
+		}
+	}
+	if total == 0 {
+		return false
+	}
+	now := c.m.o.Clock.Now().UnixMilli()
+	if unseen == 0 {
+		return c.tombstonesDue(l, segs, now)
+	}
+	return float64(unseen)/float64(total) >= cfg.MinCleanableDirtyRatio || oldest >= 0 && now-oldest > cfg.MaxCompactionLagMs
+}
+
+// tombstonesDue says whether a clean log holds tombstones whose time is over.
+func (c *cleaner) tombstonesDue(l *Log, segs []*segment, now int64) bool {
+	for _, s := range segs {
+		if h := s.horizon.Load(); h > 0 && h <= now {
+			return true
+		}
+	}
+	return false
+}
+
+// pass cleans the segments. dirty is the first offset that no pass has seen.
+func (c *cleaner) pass(ctx context.Context, l *Log, segs []*segment, dirty int64) error {
+	last := segs[len(segs)-1]
+	end := last.last.Load() + 1
+	if err := l.syncTo(OffsetMeta{Offset: end, SegmentBase: last.base, Position: last.size.Load()}); err != nil {
+		return l.fail(err)
+	}
+	p := &cleaningPass{c: c, ctx: ctx, l: l, now: c.m.o.Clock.Now().UnixMilli(), latest: map[[md5.Size]byte]int64{}, end: end}
+	p.producerLast = l.lastOffsets()
+	for _, s := range segs {
+		entries, err := s.txn.list()
+		if err != nil {
+			return err
+		}
+		p.aborted = append(p.aborted, entries...)
+	}
+	for _, s := range segs {
+		if s.last.Load() < dirty {
+			continue
+		}
+		if err := p.index(s, dirty); err != nil {
+			return err
+		}
+		if p.full {
+			break
+		}
+	}
+	var before, after int64
+	for _, s := range segs {
+		if s.base >= p.end {
+			break
+		}
+		b, a, err := p.rewrite(s)
+		if err != nil {
+			return err
+		}
+		before, after = before+b, after+a
+	}
+	c.clean[l.tp] = p.end
+	c.m.o.Logger.Debug("compacted", "partition", l.tp.String(), "up_to", p.end, "bytes_before", before, "bytes_after", after)
+	return c.checkpoint(l.dir.Load())
+}
+
+// checkpoint writes how far the logs of a dir are clean.
+func (c *cleaner) checkpoint(d *dir) error {
+	var lines []offsetLine
+	for _, l := range c.m.open() {
+		if o, ok := c.clean[l.tp]; ok && l.dir.Load() == d {
+			lines = append(lines, offsetLine{l.tp, o})
+		}
+	}
+	return writeFile(c.m.o.FS, path.Join(d.path, cleanerOffsetFile), appendOffsets(nil, lines), true)
+}
+
+// throttle waits until n more bytes of work are allowed.
+func (c *cleaner) throttle(ctx context.Context, n int64) error {
+	if c.o.BytesPerSecond <= 0 {
+		return ctx.Err()
+	}
+	now := c.m.o.Clock.Now()
+	if c.budget.Before(now) {
+		c.budget = now
+	}
+	c.budget = c.budget.Add(time.Duration(float64(n) / c.o.BytesPerSecond * float64(time.Second)))
+	wait := c.budget.Sub(now)
+	if wait < 10*time.Millisecond {
+		return ctx.Err()
+	}
+	t := c.m.o.Clock.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C():
+		return nil
+	}
+}
+
+// lastOffsets is the last data batch's last offset of each producer.
+func (l *Log) lastOffsets() map[int64]int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[int64]int64{}
+	for id, p := range l.producers.byID {
+		if n := len(p.batches); n > 0 {
+			out[id] = p.batches[n-1].lastOffset
+		}
+	}
+	return out
+}
+
+// replace puts a cleaned segment in the place of s. The new file has been written and synced under its `.cleaned` name.
+func (l *Log) replace(s *segment, cleaned string) error {
+	l.opMu.Lock()
+	defer l.opMu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	segs := *l.segs.Load()
+	at := -1
+	for i := range segs {
+		if segs[i] == s {
+			at = i
+		}
+	}
+	if at < 0 || l.broken != nil {
+		return l.m.o.FS.Remove(cleaned) // retention was faster
+	}
+	p := *l.path.Load()
+	name := path.Join(p, segmentName(s.base))
+	if err := l.m.o.FS.Rename(cleaned, name+logSuffix); err != nil {
+		return err
+	}
+	for _, suffix := range []string{offsetSuffix, timeSuffix, txnSuffix} {
+		if err := l.m.o.FS.Remove(name + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := l.m.o.FS.SyncDir(p); err != nil {
+		return err
+	}
+	n := newSegment(l.m.files, p, s.base)
+	size, err := fileSize(n.log)
+	if err != nil {
+		return err
+	}
+	last := s.last.Load()
+	if _, err := l.scan(n, size, true); err != nil {
+		return err
+	}
+	if err := n.finish(); err != nil {
+		return err
+	}
+	n.last.Store(last) // the offsets up to the next segment are this one's, whether or not a record has them
+	n.synced, n.trusted = size, 0
+	n.horizon.Store(s.nextHorizon)
+	next := append([]*segment(nil), segs...)
+	next[at] = n
+	l.segs.Store(&next)
+	s.retire()
+	return nil
+}
+
+// createCleaned opens the file that a cleaned segment is written to.
+func (l *Log) createCleaned(s *segment) (name string, f cleanedFile, err error) {
+	name = path.Join(*l.path.Load(), segmentName(s.base)) + logSuffix + cleanedSuffix
+	h, err := l.m.o.FS.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
+	return name, cleanedFile{File: h}, err
+}
