@@ -13,7 +13,7 @@ RUNS ?= 5
 # What runs goroutines of its own, and so is tested with the race detector.
 SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet
 
-.PHONY: build test check vet unit race interop crash golden ondisk bench bench-kafka fuzz docs
+.PHONY: build test check vet unit race interop crash golden bench bench-kafka fuzz docs
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ottla
@@ -34,9 +34,9 @@ unit:
 race:
 	$(GO) test -race -timeout 20m $(SHELLS)
 
-# The skips of the clients' suite are printed with their reasons.
+# Real clients, and the files of real brokers. The skips are printed with their reasons.
 interop:
-	@set -o pipefail; $(GO) test -count=1 -v -timeout 25m ./test/interop 2>&1 | grep -E '^(---|===|\s+---|ok|FAIL|PASS|panic)|SKIP|skip|_test.go' | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	@set -o pipefail; $(GO) test -count=1 -v -timeout 25m ./test/interop ./test/ondisk 2>&1 | grep -E '^(---|===|\s+---|ok|FAIL|PASS|panic)|SKIP|skip|_test.go' | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
 crash:
 	OTTLA_CRASH_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 45m ./test/crash ./test/peer

@@ -28,6 +28,9 @@ func (l *Log) append(batches []byte, o AppendOptions, assign bool) (AppendInfo, 
 		return AppendInfo{LogStartOffset: -1}, wire.Errorf(kerr.KafkaStorageError, "the disk of log dir %s is full but for its reserve; free space or add a disk, producing goes on by itself then", l.Dir())
 	}
 	l.mu.Lock()
+	for l.paused {
+		l.resumed.Wait()
+	}
 	info, owner, err := l.appendLocked(batches, o, cfg, assign)
 	end := l.end
 	l.mu.Unlock()
@@ -69,18 +72,21 @@ func (l *Log) appendLocked(batches []byte, o AppendOptions, cfg *Config, assign 
 	if done, err := l.judge(batches, o, assign, &info); done || err != nil {
 		return info, nil, err
 	}
+	if assign && int64(len(batches)) > cfg.SegmentBytes {
+		return info, nil, wire.Errorf(kerr.RecordListTooLarge, "%d bytes for %s are more than one of its segments holds, %d bytes", len(batches), l.tp, cfg.SegmentBytes)
+	}
 	if err := l.rollIfDue(int64(len(batches)), &info, o.Now, cfg); err != nil {
 		return info, nil, err
 	}
 	if l.isUnborn.Load() {
 		if err := l.birth(); err != nil {
-			return info, nil, l.failLocked(err)
+			return info, nil, l.refuseOrFail(err)
 		}
 	}
 	s := l.active()
 	pos := s.size.Load()
 	if err := s.write(batches); err != nil {
-		return info, nil, l.failLocked(err)
+		return info, nil, l.refuseOrFail(err)
 	}
 	first := l.end.Offset
 	if !assign {
@@ -96,9 +102,11 @@ func (l *Log) appendLocked(batches []byte, o AppendOptions, cfg *Config, assign 
 	l.posMu.Unlock()
 	l.dirtyBytes.Add(int64(len(batches)))
 	if cfg.Flush != FlushFsync {
+		l.loose = true
 		return info, nil, nil
 	}
-	e := commitEntry{log: l, batches: batches, size: len(batches), segmentBase: s.base, pos: pos, first: first, end: l.end}
+	e := commitEntry{log: l, batches: batches, size: len(batches), direct: l.loose, segmentBase: s.base, pos: pos, first: first, end: l.end}
+	l.loose = false // what follows waits until this one is synced
 	if o.Owner != nil {
 		o.Owner.Retain()
 		e.owner = o.Owner
@@ -114,6 +122,22 @@ func (l *Log) appendLocked(batches []byte, o AppendOptions, cfg *Config, assign 
 func (l *Log) failLocked(err error) error {
 	l.broken = l.fail(err)
 	return l.broken
+}
+
+// refuseOrFail is failLocked, unless the write failed for want of room: then the append is refused, nothing was promised, and the next
+// one that finds room writes over what a short write has left. The brake is put on at once; the space is looked at every second.
+func (l *Log) refuseOrFail(err error) error {
+	switch {
+	case noSpace(err):
+		d := l.dir.Load()
+		if !d.full.Swap(true) {
+			l.m.o.Logger.Error("the disk is full: producing is refused until space is free; reading and deleting go on", "dir", d.path, "error", err)
+		}
+		return wire.Errorf(kerr.KafkaStorageError, "the disk of log dir %s is full; free space or add a disk, producing goes on by itself then", d.path)
+	case noFiles(err):
+		return wire.Errorf(kerr.KafkaStorageError, "%s cannot be opened: %v; raise the limit of open files (ulimit -n)", l.tp, err)
+	}
+	return l.failLocked(err)
 }
 
 // judge gives the batches their offsets, or says that they are duplicates or not to be appended. done is true for duplicates.
@@ -187,20 +211,16 @@ func (l *Log) judgeOne(batch []byte, h *record.Header, o AppendOptions) (*batchM
 	return l.producers.check(l.tp, h, o.Origin)
 }
 
-// noteAll takes written batches into indexes, epochs and producer state.
+// noteAll takes written batches into indexes, which write has loaded, epochs and producer state.
 func (l *Log) noteAll(batches []byte, s *segment, pos, interval int64) error {
-	if _, err := s.off.len(); err != nil { // loads what note needs
-		return err
-	}
-	if _, err := s.tim.len(); err != nil {
-		return err
-	}
 	it := record.NewBatchIter(batches)
 	for {
 		batch, h, ok, err := it.Next()
 		if err != nil || !ok {
 			if err == nil && (s.off.full() || s.tim.full()) {
-				err = s.flushIndexes()
+				if err = s.flushIndexes(); noSpace(err) || noFiles(err) {
+					err = nil // the entries stay in memory and are tried again
+				}
 			}
 			return err
 		}
@@ -223,7 +243,7 @@ func (l *Log) rollIfDue(n int64, info *AppendInfo, now int64, cfg *Config) error
 	}
 	entries, err := s.off.len()
 	if err != nil {
-		return err
+		return l.refuseOrFail(err)
 	}
 	old := false
 	if first := s.firstTs.Load(); first >= 0 && info.MaxTimestamp >= 0 {
@@ -254,11 +274,11 @@ func (l *Log) roll(offset int64) error {
 		return nil
 	}
 	if err := old.finish(); err != nil {
-		return l.failLocked(err)
+		return l.refuseOrFail(err)
 	}
 	s := newSegment(l.m.files, *l.path.Load(), offset)
 	if _, err := s.log.acquire(); err != nil {
-		return l.failLocked(err)
+		return l.refuseOrFail(err)
 	}
 	s.log.release()
 	l.writeSnapshot(offset)

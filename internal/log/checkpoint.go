@@ -9,6 +9,11 @@ import (
 func (l *Log) syncTo(end OffsetMeta) error {
 	l.opMu.Lock()
 	defer l.opMu.Unlock()
+	if l.gone && end.Offset > l.recoveryPoint.Load() {
+		return errClosed
+	} else if l.gone {
+		return nil
+	}
 	return l.syncLocked(end)
 }
 
@@ -43,6 +48,10 @@ func (l *Log) syncLocked(end OffsetMeta) error {
 		s.synced = size
 	}
 	if end.Offset > l.recoveryPoint.Load() {
+		// No recovery looks at the batches below the point again, so what only they tell must be elsewhere.
+		if err := l.writeEpochs(); err != nil {
+			return err
+		}
 		l.recoveryPoint.Store(end.Offset)
 		l.dir.Load().pointsDirty.Store(true)
 	}
@@ -69,12 +78,15 @@ const snapshotEvery = 16 << 20
 func (l *Log) checkpoint(final bool) error {
 	l.opMu.Lock()
 	defer l.opMu.Unlock()
+	if l.gone {
+		return nil
+	}
 	end := l.LogEnd()
 	if err := l.syncLocked(end); err != nil {
 		return l.fail(err)
 	}
 	if err := l.writeEpochs(); err != nil {
-		return err
+		return l.fail(err)
 	}
 	l.asked.Store(false)
 	if c := l.dir.Load().committer; c != nil {
@@ -127,17 +139,9 @@ func (l *Log) isBase(offset int64) bool {
 
 // close ends the log cleanly: all durable, indexes whole, a snapshot at the end.
 func (l *Log) close() error {
-	l.mu.Lock()
-	broken := l.broken
-	l.broken = l.offlineError(errClosed)
-	l.mu.Unlock()
-	if broken != nil {
-		return nil
-	}
-	if l.untouched() {
-		for _, s := range *l.segs.Load() {
-			s.retire()
-		}
+	broken := l.shut()
+	defer l.retire()
+	if broken != nil || l.untouched() {
 		return nil
 	}
 	for _, s := range *l.segs.Load() {
@@ -148,13 +152,37 @@ func (l *Log) close() error {
 	if err := l.active().finish(); err != nil {
 		return err
 	}
-	if err := l.checkpoint(true); err != nil {
-		return err
+	return l.checkpoint(true)
+}
+
+// shut refuses appends from now on, and says why they were refused before.
+func (l *Log) shut() (broken error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	broken = l.broken
+	if broken == nil {
+		l.broken = l.offlineError(errClosed)
 	}
+	return broken
+}
+
+// retire ends everything that may still touch the log's files, and closes them.
+func (l *Log) retire() {
+	l.opMu.Lock()
+	defer l.opMu.Unlock()
+	l.gone = true
 	for _, s := range *l.segs.Load() {
 		s.retire()
 	}
-	return nil
+}
+
+// recount says anew how much is appended and not synced, after segments were cut. REQUIRES: mu, opMu.
+func (l *Log) recount() {
+	var n int64
+	for _, s := range *l.segs.Load() {
+		n += max(s.size.Load()-s.synced, 0)
+	}
+	l.dirtyBytes.Store(n)
 }
 
 // untouched says that nothing was written since the log was opened, so that its files are as a clean close leaves them.

@@ -155,6 +155,10 @@ func (c *cleaner) pass(ctx context.Context, l *Log, segs []*segment, dirty int64
 	if err := l.syncTo(OffsetMeta{Offset: end, SegmentBase: last.base, Position: last.size.Load()}); err != nil {
 		return l.fail(err)
 	}
+	// A replay of the journal writes at positions that the cleaned files no longer have: the point must say that it need not.
+	if err := c.m.writePoints(l.dir.Load(), true); err != nil {
+		return err
+	}
 	p := &cleaningPass{c: c, ctx: ctx, l: l, now: c.m.o.Clock.Now().UnixMilli(), latest: map[[md5.Size]byte]int64{}, end: end}
 	p.producerLast = l.lastOffsets()
 	for _, s := range segs {

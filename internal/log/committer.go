@@ -1,7 +1,9 @@
 package log
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -42,8 +44,8 @@ type groupCommitter struct {
 	err      error
 	started  bool
 	closing  bool
-	old      []oldFile // of the last run, until replayed
-	oldMarks map[partitionKey][]mark
+	old      []oldFile // of the last run, by sequence, until replayed
+	left     bool      // the last run has left files
 
 	// journalTurn is held by whoever writes to the journal: a round, or a marker. Never taken under mu.
 	journalTurn sync.Mutex
@@ -92,20 +94,20 @@ func (c *groupCommitter) replay(apply func(f *journalFrame) error) error {
 	if err != nil {
 		return err
 	}
-	c.old, c.oldMarks = files, marks
+	c.old, c.left = files, len(files) > 0
 	return c.j.replayOld(files, marks, apply)
 }
 
 func (c *groupCommitter) replayed() {
 	c.mu.Lock()
 	old := c.old
-	c.old, c.oldMarks = nil, nil
+	c.old = nil
 	c.mu.Unlock()
-	for _, f := range old {
-		c.mu.Lock()
-		room := len(c.j.inUse)+len(c.j.free) < c.j.files
-		c.mu.Unlock()
-		if !room {
+	c.mu.Lock()
+	surplus := len(old) + len(c.j.inUse) + len(c.j.free) - c.j.files
+	c.mu.Unlock()
+	for i, f := range old { // by sequence: the oldest go first, so that no marker goes before what it takes back
+		if i < surplus {
 			if err := c.o.FS.Remove(c.j.dir + "/" + f.name); err != nil {
 				c.o.Logger.Warn("a journal file of the last run could not be removed; it is tried again at the next start", "file", f.name, "error", err)
 			}
@@ -116,8 +118,10 @@ func (c *groupCommitter) replayed() {
 			c.fail(err)
 			return
 		}
+		file.sequence = f.sequence
 		c.mu.Lock()
 		c.j.free = append(c.j.free, file)
+		slices.SortFunc(c.j.free, func(a, b *journalFile) int { return cmp.Compare(a.sequence, b.sequence) })
 		c.mu.Unlock()
 	}
 }
@@ -292,6 +296,7 @@ func (c *groupCommitter) writeFrames(file *journalFile, rounds []*round) error {
 	c.mu.Lock()
 	for _, r := range rounds {
 		last := r.entries[len(r.entries)-1]
+		r.log.journaled.Store(true)
 		file.pending[r.log] = max(file.pending[r.log], last.end.Offset)
 	}
 	c.mu.Unlock()
@@ -327,8 +332,8 @@ func (c *groupCommitter) room(bytes int64) (*journalFile, error) {
 	}
 	c.recycle()
 	var f *journalFile
-	if n := len(c.j.free); n > 0 {
-		f, c.j.free = c.j.free[n-1], c.j.free[:n-1]
+	if len(c.j.free) > 0 {
+		f, c.j.free = c.j.free[0], c.j.free[1:]
 	}
 	full := f == nil && len(c.j.inUse) >= c.j.files
 	var behind []*Log
@@ -346,7 +351,9 @@ func (c *groupCommitter) room(bytes int64) (*journalFile, error) {
 	}
 	if f == nil {
 		var err error
-		if f, err = c.j.create(); err != nil {
+		if f, err = c.j.create(); noSpace(err) {
+			return nil, nil // no room for a file is no failure of the disk: the segments are synced instead
+		} else if err != nil {
 			return nil, err
 		}
 	}
@@ -458,7 +465,17 @@ func (c *groupCommitter) drain(l *Log) error {
 	return c.err
 }
 
-func (c *groupCommitter) truncate(l *Log, to int64) error { return c.mark(l, to) }
+func (c *groupCommitter) truncate(l *Log, to int64) error {
+	err := c.mark(l, to)
+	c.mu.Lock()
+	for _, f := range c.j.inUse {
+		if p, ok := f.pending[l]; ok {
+			f.pending[l] = min(p, to) // the log may never be as long again
+		}
+	}
+	c.mu.Unlock()
+	return err
+}
 
 func (c *groupCommitter) drop(l *Log) error {
 	err := c.mark(l, -1)
@@ -470,25 +487,29 @@ func (c *groupCommitter) drop(l *Log) error {
 	return err
 }
 
-// mark drains l and writes a truncate marker, where any frame of l may still be in the journal.
+// mark drains l and writes a truncate marker, where any frame of l may still be in the journal: in a file that is in use, or in one
+// that is free or left by the last run and has not been written over.
 func (c *groupCommitter) mark(l *Log, to int64) error {
 	if err := c.drain(l); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	needed := len(c.old) > 0
-	for _, f := range c.j.inUse {
-		_, ok := f.pending[l]
-		needed = needed || ok
-	}
-	c.mu.Unlock()
-	if !needed {
+	if !l.journaled.Load() {
 		return nil
 	}
-	return c.writeMark(l, to)
+	return c.writeMark(l.tp, l.topicID, to)
 }
 
-func (c *groupCommitter) writeMark(l *Log, to int64) error {
+func (c *groupCommitter) forget(tp TopicPartition, id [16]byte) error {
+	c.mu.Lock()
+	left := c.left
+	c.mu.Unlock()
+	if !left {
+		return nil
+	}
+	return c.writeMark(tp, id, -1)
+}
+
+func (c *groupCommitter) writeMark(tp TopicPartition, id [16]byte, to int64) error {
 	c.journalTurn.Lock()
 	defer c.journalTurn.Unlock()
 	if err := c.failed(); err != nil {
@@ -499,7 +520,7 @@ func (c *groupCommitter) writeMark(l *Log, to int64) error {
 		err = c.extraFile(&file)
 	}
 	if err == nil {
-		buf := appendFrame(c.j.buffer(), frameTruncate, file.sequence, &journalFrame{TopicPartition: l.tp, TopicID: l.topicID, First: to})
+		buf := appendFrame(c.j.buffer(), frameTruncate, file.sequence, &journalFrame{TopicPartition: tp, TopicID: id, First: to})
 		err = c.j.write(file, buf)
 	}
 	if err != nil {

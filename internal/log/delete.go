@@ -20,7 +20,9 @@ func (l *Log) DeleteRecords(upTo int64) (int64, error) {
 		return -1, wire.Errorf(kerr.OffsetOutOfRange, "%s can be deleted up to its high watermark %d, not %d", l.tp, hw, upTo)
 	}
 	if l.raiseStart(upTo) {
-		if err := l.m.writeStarts(l.dir.Load()); err != nil {
+		if err := l.m.writeStarts(l.dir.Load()); noSpace(err) {
+			return -1, wire.Errorf(kerr.KafkaStorageError, "the disk of log dir %s is full: %v", l.Dir(), err)
+		} else if err != nil {
 			return -1, l.fail(err)
 		}
 		l.dropBelowStart()
@@ -55,6 +57,9 @@ func (l *Log) dropBelowStart() {
 func (l *Log) removeFirst(gone func(segs []*segment, i int) bool) (removed []*segment) {
 	l.opMu.Lock()
 	defer l.opMu.Unlock()
+	if l.gone {
+		return nil
+	}
 	l.mu.Lock()
 	segs := *l.segs.Load()
 	n := 0
@@ -67,6 +72,9 @@ func (l *Log) removeFirst(gone func(segs []*segment, i int) bool) (removed []*se
 		l.segs.Store(&rest)
 	}
 	l.mu.Unlock()
+	for _, s := range removed {
+		l.dirtyBytes.Add(s.synced - s.size.Load()) // nobody will sync them now
+	}
 	l.discard(removed)
 	return removed
 }
@@ -80,7 +88,7 @@ func (l *Log) discard(segs []*segment) {
 	for _, s := range segs {
 		s.retire()
 		base := path.Join(*l.path.Load(), segmentName(s.base))
-		for _, suffix := range []string{logSuffix, offsetSuffix, timeSuffix, txnSuffix, snapshotSuffix} {
+		for _, suffix := range segmentSuffixes {
 			if err := l.m.o.FS.Rename(base+suffix, base+suffix+deletedSuffix); err == nil {
 				names = append(names, base+suffix+deletedSuffix)
 			} else if !errors.Is(err, fs.ErrNotExist) {
@@ -100,6 +108,11 @@ func (l *Log) discard(segs []*segment) {
 // retain applies retention by time and size.
 func (l *Log) retain(now int64) {
 	cfg := l.cfg.Load()
+	if d := l.dir.Load(); d.startsDirty.Load() {
+		if err := l.m.writeStarts(d); err != nil {
+			return // no segment goes before the log start that makes it superfluous is durable; it is tried again
+		}
+	}
 	l.dropBelowStart()
 	if !cfg.Delete {
 		return
@@ -151,7 +164,10 @@ func (l *Log) retainBy(why string, due func(segs []*segment, i int) bool) {
 		return
 	}
 	l.m.o.Logger.Info("segments past their retention are deleted", "partition", l.tp.String(), "by", why, "segments", n, "log_start_offset", start)
-	if err := l.m.writeStarts(l.dir.Load()); err != nil {
+	if err := l.m.writeStarts(l.dir.Load()); noSpace(err) {
+		l.m.o.Logger.Error("segments past their retention stay until their log start can be written", "partition", l.tp.String(), "error", err)
+		return
+	} else if err != nil {
 		_ = l.fail(err)
 		return
 	}
@@ -166,13 +182,23 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset <= l.LogStartOffset() {
 		return l.TruncateFully(offset)
 	}
-	l.opMu.Lock()
-	defer l.opMu.Unlock()
+	l.pause()
+	defer l.resume()
+	// The marker takes back whole frames, so what stays of a frame must be in its segment before.
+	if err := l.checkpoint(false); err != nil {
+		return err
+	}
 	if err := l.dir.Load().committer.truncate(l, offset); err != nil {
 		return l.offlineError(err)
 	}
+	l.opMu.Lock()
+	defer l.opMu.Unlock()
+	if l.gone {
+		return l.offlineError(errClosed)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.recount()
 	segs, i := l.segmentOf(offset)
 	for j := len(segs) - 1; j > i; j-- {
 		if err := l.removeFiles(segs[j]); err != nil {
@@ -185,6 +211,24 @@ func (l *Log) TruncateTo(offset int64) error {
 		return l.failLocked(err)
 	}
 	return l.resetTo(segs[i])
+}
+
+// pause keeps appends out until resume and holds no lock meanwhile: whoever waits for the committer must not, because a commit may need
+// opMu to sync a segment.
+func (l *Log) pause() {
+	l.mu.Lock()
+	for l.paused {
+		l.resumed.Wait()
+	}
+	l.paused = true
+	l.mu.Unlock()
+}
+
+func (l *Log) resume() {
+	l.mu.Lock()
+	l.paused = false
+	l.resumed.Broadcast()
+	l.mu.Unlock()
 }
 
 func (l *Log) truncateSegment(s *segment, offset int64) error {
@@ -236,21 +280,24 @@ func (l *Log) resetTo(s *segment) error {
 
 // TruncateFully empties the log and lets it begin at start.
 func (l *Log) TruncateFully(start int64) error {
-	l.opMu.Lock()
-	defer l.opMu.Unlock()
-	if l.isUnborn.Load() {
-		l.mu.Lock()
-		err := l.birth()
-		l.mu.Unlock()
-		if err != nil {
-			return l.fail(err)
-		}
-	}
+	l.pause()
+	defer l.resume()
 	if err := l.dir.Load().committer.truncate(l, 0); err != nil {
 		return l.offlineError(err)
 	}
+	l.opMu.Lock()
+	defer l.opMu.Unlock()
+	if l.gone {
+		return l.offlineError(errClosed)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	defer l.recount()
+	if l.isUnborn.Load() {
+		if err := l.birth(); err != nil {
+			return l.refuseOrFail(err)
+		}
+	}
 	for _, s := range *l.segs.Load() {
 		if err := l.removeFiles(s); err != nil {
 			return l.failLocked(err)

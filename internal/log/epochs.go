@@ -114,7 +114,14 @@ func (c *epochCache) reset(entries []epochEntry) {
 	c.mu.Unlock()
 }
 
-// take gives the entries if they have changed since the last call. restore makes up for a failed write.
+// again makes the next take give the entries whether or not they change until then.
+func (c *epochCache) again() {
+	c.mu.Lock()
+	c.dirty = true
+	c.mu.Unlock()
+}
+
+// take gives the entries if they have changed since the last call. again makes up for a failed write.
 func (c *epochCache) take() (entries []epochEntry, changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

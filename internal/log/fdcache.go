@@ -44,6 +44,8 @@ func (c *fileCache) admit(f *file) {
 		switch {
 		case v.refs > 0:
 			c.hand++
+		case v.f == nil:
+			c.removeLocked(v) // retired, and about to leave the ring by itself
 		case v.used:
 			v.used = false
 			c.hand++
@@ -60,6 +62,9 @@ func (c *fileCache) admit(f *file) {
 
 func (c *fileCache) removeLocked(f *file) {
 	last := len(c.ring) - 1
+	if f.slot > last || c.ring[f.slot] != f {
+		return
+	}
 	c.ring[f.slot] = c.ring[last]
 	c.ring[f.slot].slot = f.slot
 	c.ring[last] = nil
@@ -127,9 +132,7 @@ func (f *file) retire() {
 	f.mu.Unlock()
 	if wasOpen {
 		f.cache.mu.Lock()
-		if f.slot < len(f.cache.ring) && f.cache.ring[f.slot] == f {
-			f.cache.removeLocked(f)
-		}
+		f.cache.removeLocked(f)
 		f.cache.mu.Unlock()
 	}
 	if h != nil {

@@ -1,10 +1,13 @@
 package log
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
+	"syscall"
 
 	"github.com/ottla/ottla/internal/vfs"
 )
@@ -58,6 +61,34 @@ func writeFile(fsys vfs.FS, name string, b []byte, durable bool) (err error) {
 		return fsys.SyncDir(path.Dir(name))
 	}
 	return nil
+}
+
+// makeDir makes a directory whose name survives a power cut, and those of its parents that it had to make.
+func makeDir(fsys vfs.FS, name string) error {
+	made := []string{name} // its name may be a crashed run's, and not durable
+	for up := path.Dir(name); up != path.Dir(up) && !exists(fsys, up); up = path.Dir(up) {
+		made = append(made, up)
+	}
+	if err := fsys.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	for _, d := range made {
+		if err := fsys.SyncDir(path.Dir(d)); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
+// noSpace says that a volume is full, which is no failure of the disk: what was there is whole, and nothing was promised about what
+// was not written.
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// noFiles says that this process or the machine has no descriptor left, which is no failure of the disk either.
+func noFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 func exists(fsys vfs.FS, name string) bool {

@@ -23,8 +23,9 @@ import (
 //
 // A file is used from its start. Its frames carry the file's sequence number, which grows by one with every use of any
 // file, so what an earlier use left behind ends the file for a reader. A write starts on a block boundary and is padded
-// with zeros. Files are recycled strictly in the order of their sequence numbers: a truncate marker stands in the same file
-// as the frames it takes back or in a later one, so it is never gone before them.
+// with zeros. Files are recycled, and overwritten, strictly in the order of their sequence numbers: a truncate marker stands in
+// the same file as the frames it takes back or in a later one, so it is never gone before them. A file that is free still holds its
+// frames until it is used again, and a replay reads them.
 const (
 	journalDirName = ".ottla-journal"
 	journalSuffix  = ".jrn"
@@ -157,9 +158,10 @@ type journal struct {
 	direct    bool // O_DIRECT|O_DSYNC; else a write is followed by a sync
 
 	inUse    []*journalFile // by sequence; the last is being written. Guarded by committer.mu
-	free     []*journalFile // guarded by committer.mu
+	free     []*journalFile // by the sequence of their last use, oldest first. Guarded by committer.mu
 	sequence uint64         // of the newest file
 	nextName int
+	named    bool   // the name of the journal's own directory is durable
 	buf      []byte // aligned, made at first use
 }
 
@@ -220,7 +222,7 @@ func (j *journal) create() (*journalFile, error) {
 		return nil, err
 	}
 	if err := f.f.Preallocate(0, j.fileBytes); err != nil {
-		return nil, errors.Join(err, f.f.Close())
+		return nil, errors.Join(err, f.f.Close(), j.fs.Remove(j.dir+"/"+name))
 	}
 	if err := f.f.Sync(); err != nil {
 		return nil, errors.Join(err, f.f.Close())
@@ -228,10 +230,11 @@ func (j *journal) create() (*journalFile, error) {
 	if err := j.fs.SyncDir(j.dir); err != nil {
 		return nil, errors.Join(err, f.f.Close())
 	}
-	if parent := strings.TrimSuffix(j.dir, "/"+journalDirName); j.nextName == 1 {
-		if err := j.fs.SyncDir(parent); err != nil {
+	if !j.named {
+		if err := j.fs.SyncDir(strings.TrimSuffix(j.dir, "/"+journalDirName)); err != nil {
 			return nil, errors.Join(err, f.f.Close())
 		}
+		j.named = true
 	}
 	return f, nil
 }

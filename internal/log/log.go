@@ -31,8 +31,14 @@ type Log struct {
 	producers producers
 	unflushed int64 // records since the last flush, FlushInterval only
 	broken    error // why nothing is appended any more
+	loose     bool  // the end of the log was appended without the committer: the journal alone would leave a hole before what follows
+	paused    bool  // appends wait for resumed
+	resumed   sync.Cond
+
+	moveMu sync.Mutex // one move at a time; before all other locks
 
 	opMu          sync.Mutex
+	gone          bool         // deleted or closed: its files are nobody's business any more
 	recoveryPoint atomic.Int64 // everything below is durable in its segment; written under opMu
 	snapshotAt    int64        // offset of the newest producer snapshot
 	snapshotIn    int64        // base of the segment in which it stands
@@ -43,6 +49,7 @@ type Log struct {
 	isUnborn   atomic.Bool  // there is no directory yet
 	dirtyBytes atomic.Int64 // appended and not synced to a segment
 	asked      atomic.Bool  // a journal file waits for this log
+	journaled  atomic.Bool  // the journal may hold frames of it, of this run or the last
 
 	posMu     sync.Mutex
 	published OffsetMeta // end, as readers see it
@@ -183,10 +190,12 @@ func (l *Log) writeEpochs() error {
 	if !changed {
 		return nil
 	}
-	if err := writeFile(l.m.o.FS, *l.path.Load()+"/"+epochFile, appendEpochs(nil, entries), true); err != nil {
-		return l.fail(err)
+	err := writeFile(l.m.o.FS, *l.path.Load()+"/"+epochFile, appendEpochs(nil, entries), true)
+	if noSpace(err) {
+		l.epochs.again()
+		return nil
 	}
-	return nil
+	return err
 }
 
 // ActiveProducers is the state of the log's producers, by id.

@@ -80,10 +80,13 @@ type dir struct {
 	lock      io.Closer
 	committer committer
 	clean     bool // the last run has closed it cleanly
+	// pointsKnown says that there was a file of recovery points: it names every log that was ever open for a while.
+	pointsKnown bool
 
 	mu       sync.Mutex // guards the files of checkpoints, and what follows
 	existing map[TopicPartition][16]byte
 	points   map[TopicPartition]points // as of the start; of logs that are open the logs know better
+	stale    map[TopicPartition]bool   // gone since the checkpoint files were written: they may still name them
 
 	pointsDirty, startsDirty atomic.Bool
 	full                     atomic.Bool  // too little space is free
@@ -153,14 +156,14 @@ func (m *Manager) unlock() {
 }
 
 func (m *Manager) openDir(p string) (*dir, error) {
-	if err := m.makeDir(p); err != nil {
+	if err := makeDir(m.o.FS, p); err != nil {
 		return nil, err
 	}
 	lock, err := m.o.FS.Lock(path.Join(p, ".lock"))
 	if err != nil {
 		return nil, fmt.Errorf("%w; is another broker running on it?", err)
 	}
-	d := &dir{path: p, lock: lock, existing: map[TopicPartition][16]byte{}, points: map[TopicPartition]points{}}
+	d := &dir{path: p, lock: lock, existing: map[TopicPartition][16]byte{}, points: map[TopicPartition]points{}, stale: map[TopicPartition]bool{}}
 	if err := m.readDir(d); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -171,22 +174,6 @@ func (m *Manager) openDir(p string) (*dir, error) {
 		onError:        func(err error) { m.offline(d, err) },
 	})
 	return d, nil
-}
-
-// makeDir makes a log dir and its parents, with names that survive a power cut.
-func (m *Manager) makeDir(p string) error {
-	if exists(m.o.FS, p) {
-		return nil
-	}
-	if parent := path.Dir(p); parent != p {
-		if err := m.makeDir(parent); err != nil {
-			return err
-		}
-	}
-	if err := m.o.FS.MkdirAll(p, 0o755); err != nil {
-		return err
-	}
-	return m.o.FS.SyncDir(path.Dir(p))
 }
 
 func (m *Manager) readDir(d *dir) error {
@@ -216,6 +203,7 @@ func (m *Manager) readDir(d *dir) error {
 			set(&p, v)
 			d.points[tp] = p
 		}
+		d.pointsKnown = d.pointsKnown || name == recoveryPointFile
 	}
 	entries, err := m.o.FS.ReadDir(d.path)
 	if err != nil {
@@ -252,6 +240,14 @@ func (m *Manager) Start() error {
 		if d.clean {
 			// From here on a crash is a crash.
 			if err := m.o.FS.Remove(path.Join(d.path, cleanShutdownFile)); err != nil {
+				return err
+			}
+			if err := m.o.FS.SyncDir(d.path); err != nil {
+				return err
+			}
+		}
+		if !d.pointsKnown && len(d.existing) == 0 {
+			if err := m.writePoints(d, true); err != nil {
 				return err
 			}
 		}
@@ -302,7 +298,12 @@ func (m *Manager) offline(d *dir, err error) {
 	if !d.failure.CompareAndSwap(nil, &err) {
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.o.Logger.Error("a log dir is offline after a failed write or fsync; its partitions are gone until the disk is mended and the broker restarted", "dir", d.path, "error", err)
+	if m.closed {
+		return // nobody listens any more
+	}
 	m.spawn(func() {
 		for _, l := range m.open() {
 			if l.dir.Load() == d {
@@ -370,7 +371,8 @@ func (m *Manager) Close(ctx context.Context) error {
 	for _, l := range m.open() {
 		if ctx.Err() != nil {
 			errs = append(errs, ctx.Err())
-			break
+			l.shut() // nothing may reach the committer any more
+			continue
 		}
 		if err := l.close(); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", l.tp, err))

@@ -28,7 +28,9 @@ func (m *Manager) checkpoints(ctx context.Context, d *dir) {
 		if d.failure.Load() != nil {
 			return
 		}
-		if err := m.writePoints(d, false); err != nil {
+		if err := m.writePoints(d, false); noSpace(err) {
+			d.full.Store(true) // the old files are whole; there will be room again
+		} else if err != nil {
 			m.offline(d, err)
 			return
 		}
@@ -63,6 +65,8 @@ func (m *Manager) sweep(ctx context.Context, d *dir, since map[*Log]time.Time) {
 		case FlushPageCache:
 			due = l.asked.Load() // the kernel writes when it likes
 		}
+		// A finished segment is synced in any mode, so that a recovery has at most the active one to read.
+		due = due || l.recoveryPoint.Load() < l.active().base
 		if !due {
 			continue
 		}
@@ -81,7 +85,17 @@ func (m *Manager) writePoints(d *dir, all bool) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if points || all {
+	err := m.writePointsLocked(d, points || all, starts || all)
+	if err != nil {
+		d.pointsDirty.Store(true)
+		d.startsDirty.Store(true)
+	}
+	return err
+}
+
+// writePointsLocked is REQUIRES: d.mu.
+func (m *Manager) writePointsLocked(d *dir, points, starts bool) error {
+	if points {
 		if err := m.writeOffsets(d, recoveryPointFile, func(l *Log) int64 { return l.recoveryPoint.Load() }, func(p *pointsOf) int64 { return p.recovery }); err != nil {
 			return err
 		}
@@ -89,8 +103,13 @@ func (m *Manager) writePoints(d *dir, all bool) error {
 			return err
 		}
 	}
-	if starts || all {
-		return m.writeOffsets(d, logStartFile, (*Log).LogStartOffset, func(p *pointsOf) int64 { return p.start })
+	if starts {
+		if err := m.writeOffsets(d, logStartFile, (*Log).LogStartOffset, func(p *pointsOf) int64 { return p.start }); err != nil {
+			return err
+		}
+	}
+	if points && starts {
+		clear(d.stale)
 	}
 	return nil
 }
@@ -100,7 +119,23 @@ func (m *Manager) writeStarts(d *dir) error {
 	d.startsDirty.Store(false)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return m.writeOffsets(d, logStartFile, (*Log).LogStartOffset, func(p *pointsOf) int64 { return p.start })
+	err := m.writePointsLocked(d, false, true)
+	if err != nil {
+		d.startsDirty.Store(true)
+	}
+	return err
+}
+
+// forgetPoints sees to it that the checkpoint files hold nothing of an earlier topic of that name, whose offsets would be taken for
+// the new one's after a crash.
+func (m *Manager) forgetPoints(d *dir, tp TopicPartition) error {
+	d.mu.Lock()
+	stale := d.stale[tp]
+	d.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	return m.writePoints(d, true)
 }
 
 type pointsOf = points
@@ -134,5 +169,29 @@ func (m *Manager) writeClean(d *dir) error {
 	if err := m.writePoints(d, true); err != nil {
 		return err
 	}
+	if tp, ok := m.unrecovered(d); ok {
+		m.o.Logger.Info("partitions were not recovered in this run; the next start does it, for all of the log dir", "dir", d.path, "one_of_them", tp.String())
+		return nil
+	}
 	return writeFile(m.o.FS, path.Join(d.path, cleanShutdownFile), []byte(`{"version":0,"brokerEpoch":-1}`), true)
+}
+
+// unrecovered finds a partition that the last run may have left with a torn end and that nobody has opened since: the marker of a
+// clean close would have the next start believe it.
+func (m *Manager) unrecovered(d *dir) (TopicPartition, bool) {
+	if d.clean {
+		return TopicPartition{}, false
+	}
+	opened := map[TopicPartition]bool{}
+	for _, l := range m.open() {
+		opened[l.tp] = true
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for tp := range d.existing {
+		if !opened[tp] {
+			return tp, true
+		}
+	}
+	return TopicPartition{}, false
 }

@@ -47,6 +47,9 @@ func (m *Manager) Open(tp TopicPartition, topicID [16]byte, cfg Config, preferDi
 			return nil, fmt.Errorf("open log %s: %w", p, err)
 		}
 	} else {
+		if err := m.forgetPoints(d, tp); err != nil {
+			return nil, fmt.Errorf("open log %s: %w", p, err)
+		}
 		l = m.unborn(d, p, tp, topicID, cfg)
 		d.unborn.Add(1)
 	}
@@ -63,6 +66,7 @@ func (m *Manager) Open(tp TopicPartition, topicID [16]byte, cfg Config, preferDi
 // they are used, if ever. REQUIRES: as openLog.
 func (m *Manager) unborn(d *dir, p string, tp TopicPartition, id [16]byte, cfg Config) *Log {
 	l := &Log{m: m, tp: tp, topicID: id, producers: newProducers(), cleanlyOpened: true}
+	l.resumed.L = &l.mu
 	l.UpdateConfig(cfg)
 	l.dir.Store(d)
 	l.path.Store(&p)
@@ -91,12 +95,17 @@ func (l *Log) birth() error {
 func (m *Manager) writePartitionMeta(d *dir, tp TopicPartition, p string, id [16]byte) error {
 	d.mu.Lock()
 	have, ok := d.existing[tp]
-	d.existing[tp] = id
 	d.mu.Unlock()
 	if ok && have == id {
 		return nil
 	}
-	return writeFile(m.o.FS, path.Join(p, partitionMetaFile), appendPartitionMeta(nil, id), false)
+	if err := writeFile(m.o.FS, path.Join(p, partitionMetaFile), appendPartitionMeta(nil, id), false); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.existing[tp] = id
+	d.mu.Unlock()
+	return nil
 }
 
 // find looks for a partition's directory; one of another topic id is set aside to be removed.
@@ -146,17 +155,14 @@ func (m *Manager) Delete(tp TopicPartition) error {
 	delete(m.logs, tp)
 	m.mu.Unlock()
 	if l != nil {
-		l.mu.Lock()
-		if l.broken == nil {
-			l.broken = l.offlineError(errClosed)
-		}
-		l.mu.Unlock()
+		l.shut()
+		l.pause() // a move to another dir ends first
+		defer l.resume()
 		d := l.dir.Load()
-		if err := d.committer.drop(l); err != nil {
+		err := d.committer.drop(l)
+		l.retire()
+		if err != nil {
 			return err
-		}
-		for _, s := range *l.segs.Load() {
-			s.retire()
 		}
 		if l.isUnborn.Load() {
 			d.unborn.Add(-1)
@@ -166,9 +172,12 @@ func (m *Manager) Delete(tp TopicPartition) error {
 	}
 	for _, d := range m.dirs {
 		d.mu.Lock()
-		_, ok := d.existing[tp]
+		id, ok := d.existing[tp]
 		d.mu.Unlock()
 		if ok {
+			if err := d.committer.forget(tp, id); err != nil {
+				return err
+			}
 			return m.removeDir(d, tp)
 		}
 	}
@@ -179,11 +188,17 @@ func (m *Manager) removeDir(d *dir, tp TopicPartition) error {
 	d.mu.Lock()
 	delete(d.existing, tp)
 	delete(d.points, tp)
+	d.stale[tp] = true
 	n := m.o.Clock.Now().UnixNano()
 	d.mu.Unlock()
 	from := path.Join(d.path, tp.String())
 	to := fmt.Sprintf("%s.%x%s", from, n, deleteDirSuffix)
 	if err := m.o.FS.Rename(from, to); err != nil {
+		return err
+	}
+	// Durable before anything new takes the name: a power cut must not put the old directory in the place of the new one.
+	if err := m.o.FS.SyncDir(d.path); err != nil {
+		m.offline(d, err)
 		return err
 	}
 	d.pointsDirty.Store(true)
@@ -194,150 +209,6 @@ func (m *Manager) removeDir(d *dir, tp TopicPartition) error {
 		}
 	})
 	return nil
-}
-
-// MoveTo copies a log to another log dir and goes on there. Appends wait while the last bytes are copied.
-func (m *Manager) MoveTo(tp TopicPartition, target string) error {
-	m.mu.Lock()
-	l := m.logs[tp]
-	m.mu.Unlock()
-	if l == nil {
-		return fmt.Errorf("%s is not open", tp)
-	}
-	var to *dir
-	for _, d := range m.dirs {
-		if d.path == target {
-			to = d
-		}
-	}
-	from := l.dir.Load()
-	if to == nil || to.failure.Load() != nil {
-		return fmt.Errorf("%s is no log dir that is online", target)
-	}
-	if to == from {
-		return nil
-	}
-	if l.moveUnborn(from, to) {
-		return nil
-	}
-	if err := l.checkpoint(true); err != nil {
-		return err
-	}
-	l.opMu.Lock()
-	defer l.opMu.Unlock()
-	if err := from.committer.drop(l); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := from.committer.drop(l); err != nil {
-		return err
-	}
-	return m.moveLocked(l, from, to)
-}
-
-// moveUnborn moves a log that has no files.
-func (l *Log) moveUnborn(from, to *dir) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.isUnborn.Load() {
-		return false
-	}
-	p := path.Join(to.path, l.tp.String())
-	segs := []*segment{newSegment(l.m.files, p, 0)}
-	l.segs.Store(&segs)
-	l.path.Store(&p)
-	l.dir.Store(to)
-	from.unborn.Add(-1)
-	to.unborn.Add(1)
-	return true
-}
-
-// moveLocked copies the files and swaps the directories. REQUIRES: opMu and mu of l.
-func (m *Manager) moveLocked(l *Log, from, to *dir) error {
-	for _, s := range *l.segs.Load() {
-		if err := s.flushIndexes(); err != nil {
-			return err
-		}
-	}
-	src, dst := *l.path.Load(), path.Join(to.path, l.tp.String())
-	tmp := dst + ".moving" + deleteDirSuffix
-	if err := m.copyDir(src, tmp); err != nil {
-		return errors.Join(err, m.o.FS.RemoveAll(tmp))
-	}
-	if err := m.o.FS.Rename(tmp, dst); err != nil {
-		return err
-	}
-	if err := m.o.FS.SyncDir(to.path); err != nil {
-		return err
-	}
-	to.mu.Lock()
-	to.existing[l.tp] = l.topicID
-	to.mu.Unlock()
-	old := *l.segs.Load()
-	segs := make([]*segment, len(old))
-	for i, s := range old {
-		n := newSegment(m.files, dst, s.base)
-		n.size.Store(s.size.Load())
-		n.maxTs.Store(s.maxTs.Load())
-		n.maxTsAt.Store(s.maxTsAt.Load())
-		n.firstTs.Store(s.firstTs.Load())
-		n.last.Store(s.last.Load())
-		n.synced, n.trusted = s.size.Load(), s.size.Load()
-		segs[i] = n
-		s.retire()
-	}
-	l.segs.Store(&segs)
-	l.path.Store(&dst)
-	l.dir.Store(to)
-	to.pointsDirty.Store(true)
-	to.startsDirty.Store(true)
-	return m.removeDir(from, l.tp)
-}
-
-func (m *Manager) copyDir(src, dst string) error {
-	if err := m.o.FS.MkdirAll(dst, 0o755); err != nil {
-		return err
-	}
-	entries, err := m.o.FS.ReadDir(src)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := m.copyFile(path.Join(src, e.Name()), path.Join(dst, e.Name())); err != nil {
-			return err
-		}
-	}
-	return m.o.FS.SyncDir(dst)
-}
-
-func (m *Manager) copyFile(src, dst string) error {
-	in, err := m.o.FS.OpenFile(src, os.O_RDONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := m.o.FS.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return err
-	}
-	defer out.Close()
-	size, err := in.Size()
-	if err != nil {
-		return err
-	}
-	buf := make([]byte, 1<<20)
-	for at := int64(0); at < size; {
-		n, err := in.ReadAt(buf[:min(int64(len(buf)), size-at)], at)
-		if n == 0 && err != nil {
-			return err
-		}
-		if _, err := out.WriteAt(buf[:n], at); err != nil {
-			return err
-		}
-		at += int64(n)
-	}
-	return out.Sync()
 }
 
 // replay writes what the journal holds and the segments may not into the segments. It gives the files it wrote to.

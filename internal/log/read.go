@@ -75,6 +75,32 @@ func (l *Log) Read(from int64, maxBytes int, bound OffsetMeta, minOneBatch bool)
 	if from >= bound.Offset {
 		return Slice{}, nil
 	}
+	for tries := 0; ; tries++ {
+		s, err := l.read(from, maxBytes, bound, minOneBatch)
+		if !errors.Is(err, os.ErrClosed) || tries == readTries {
+			return s, l.readError(err)
+		}
+		// The segment went while it was looked for: retention, a move to another disk, the end of the topic.
+		if start := l.LogStartOffset(); from < start {
+			return Slice{}, wire.Errorf(kerr.OffsetOutOfRange, "%s begins at offset %d now, above %d", l.tp, start, from)
+		}
+	}
+}
+
+// readTries bounds how often a read begins again because the segment it wanted is being replaced.
+const readTries = 3
+
+// readError is what a client hears where a file could not be opened; that is no damage, and no failure of the disk that writes.
+func (l *Log) readError(err error) error {
+	var ke *kerr.Error
+	if err == nil || errors.As(err, &ke) {
+		return err
+	}
+	return wire.Errorf(kerr.KafkaStorageError, "%s cannot be read: %v", l.tp, err)
+}
+
+// read is one try; os.ErrClosed where a segment has gone meanwhile.
+func (l *Log) read(from int64, maxBytes int, bound OffsetMeta, minOneBatch bool) (Slice, error) {
 	segs, i := l.segmentOf(from)
 	for ; i < len(segs); i++ {
 		s := segs[i]
@@ -86,6 +112,9 @@ func (l *Log) Read(from int64, maxBytes int, bound OffsetMeta, minOneBatch bool)
 			limit = min(limit, bound.Position)
 		}
 		pos, h, ok, err := s.position(from, limit)
+		if errors.Is(err, os.ErrClosed) || noFiles(err) {
+			return Slice{}, err
+		}
 		if err != nil {
 			return Slice{}, l.unreadable(s, pos, from, err)
 		}
@@ -113,7 +142,7 @@ func (l *Log) slice(s *segment, pos, limit int64, first *record.Header, maxBytes
 	}
 	f, err := s.log.acquire()
 	if err != nil {
-		return Slice{}, l.fail(err)
+		return Slice{}, err
 	}
 	if pos < s.trusted && !s.verified.has(pos, min(pos+n, s.trusted)) {
 		good, err := verify(f, pos, pos+n)

@@ -17,6 +17,8 @@ var errClosed = errors.New("the log is closed")
 // acknowledged. REQUIRES: nobody else knows the log.
 func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, cfg Config) (*Log, error) {
 	l := &Log{m: m, tp: tp, topicID: id, producers: newProducers()}
+	l.resumed.L = &l.mu
+	l.journaled.Store(true) // by the last run, for all we know
 	l.UpdateConfig(cfg)
 	l.dir.Store(d)
 	p := path.Join(d.path, name)
@@ -26,14 +28,10 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 		return nil, err
 	}
 	fresh := false
+	d.mu.Lock()
 	points := d.points[tp]
+	d.mu.Unlock()
 	l.start = max(points.start, 0)
-	if !d.clean && len(bases) > 0 && points.recovery == 0 && points.start == 0 && bases[0] > 0 {
-		// The names of the first segments were lost with the power, so nothing behind them was acknowledged.
-		if bases, err = nil, l.removeAll(bases); err != nil {
-			return nil, err
-		}
-	}
 	if len(bases) == 0 {
 		bases = []int64{l.start}
 		l.namesDirty.Store(true)
@@ -44,8 +42,18 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 	for i, b := range bases {
 		segs[i] = newSegment(m.files, p, b)
 	}
-	l.start = max(l.start, segs[0].base)
 	l.segs.Store(&segs)
+	if err := l.dropDeleted(); err != nil {
+		return nil, err
+	}
+	if b := (*l.segs.Load())[0].base; d.pointsKnown && !d.clean && b > l.start && b > points.recovery {
+		// Neither a recovery point nor a log start has ever come up to the first segment: those before it lost their names.
+		if err := l.beginAtStart(); err != nil {
+			return nil, err
+		}
+		fresh = true
+	}
+	l.start = max(l.start, (*l.segs.Load())[0].base)
 	if err := l.loadEpochs(); err != nil {
 		return nil, err
 	}
@@ -55,15 +63,58 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 		if err := l.recoverSegments(points.recovery, d.clean); err != nil {
 			return nil, err
 		}
-		if err := l.recoverProducers(snapshots); err != nil {
+		if l.end.Offset < l.start {
+			if err := l.beginAtStart(); err != nil {
+				return nil, err
+			}
+		} else if err := l.recoverProducers(snapshots); err != nil {
 			return nil, err
 		}
 	}
 	l.asOpened, l.cleanlyOpened = l.end, fresh || d.clean
-	l.start = min(l.start, l.end.Offset)
 	l.recoveryPoint.Store(l.end.Offset)
+	if !fresh && l.namesDirty.Load() {
+		// What was recovered is synced, but the names of its files may not be: the point moves once they are.
+		l.recoveryPoint.Store(min(max(points.recovery, l.start), l.end.Offset))
+		l.dirDirty.Store(true)
+		l.asked.Store(true)
+	}
 	l.published, l.durable, l.hw = l.end, l.end, l.end
 	return l, nil
+}
+
+// dropDeleted removes segments all of whose records lie below the log start: their deletion did not survive the crash, or a replay
+// of the journal has made them again, with holes.
+func (l *Log) dropDeleted() error {
+	segs := *l.segs.Load()
+	n := 0
+	for n < len(segs)-1 && segs[n+1].base <= l.start {
+		if err := l.removeFiles(segs[n]); err != nil {
+			return err
+		}
+		n++
+	}
+	kept := segs[n:]
+	l.segs.Store(&kept)
+	return nil
+}
+
+// beginAtStart empties a log that does not reach its start: it ends below it, because all its records were deleted and the crash has
+// left nothing of the empty segment behind them, and no offset may be given twice; or it begins above it, with a hole that says that
+// nothing was acknowledged.
+func (l *Log) beginAtStart() error {
+	l.m.o.Logger.Warn("a log that lost its segments in a crash begins again at its log start; nothing in them was acknowledged, or all of it deleted", "partition", l.tp.String(), "log_start_offset", l.start)
+	for _, s := range *l.segs.Load() {
+		if err := l.removeFiles(s); err != nil {
+			return err
+		}
+	}
+	segs := []*segment{newSegment(l.m.files, *l.path.Load(), l.start)}
+	l.segs.Store(&segs)
+	l.end = OffsetMeta{Offset: l.start, SegmentBase: l.start}
+	l.epochs.truncateEnd(l.start + 1)
+	l.namesDirty.Store(true)
+	return nil
 }
 
 // listFiles gives the segments' bases and the snapshots' offsets, and removes what an interrupted cleaning or deletion has left.
@@ -116,6 +167,13 @@ func (l *Log) loadEpochs() error {
 func (l *Log) recoverSegments(point int64, clean bool) error {
 	segs := *l.segs.Load()
 	for i, s := range segs {
+		if i > 0 && s.base > point && s.base != segs[i-1].last.Load()+1 && !l.cfg.Load().Compact {
+			// The name of a segment before this one was lost; above the recovery point compaction leaves no gaps.
+			if err := l.dropAfter(i - 1); err != nil {
+				return err
+			}
+			break
+		}
 		size, err := fileSize(s.log)
 		if err != nil {
 			return err
@@ -130,6 +188,10 @@ func (l *Log) recoverSegments(point int64, clean bool) error {
 			whole, err = l.scan(s, size, false)
 		default:
 			whole, err = l.scanFrom(s, point)
+			if err == nil && whole && i < len(segs)-1 {
+				// The next start takes a sealed segment's largest time from the entry that a roll adds.
+				err = s.finish()
+			}
 		}
 		if err != nil {
 			return err
@@ -142,7 +204,7 @@ func (l *Log) recoverSegments(point int64, clean bool) error {
 			}
 			l.namesDirty.Store(true)
 		}
-		if i < len(segs)-1 && (!whole && !sealed || !sealed && !clean && segs[i+1].base != s.last.Load()+1) {
+		if !whole && i < len(segs)-1 {
 			if err := l.dropAfter(i); err != nil {
 				return err
 			}
@@ -176,19 +238,17 @@ func fileSize(f *file) (int64, error) {
 
 // loadSealed takes a segment that is known to be whole from its indexes; they are built again where they do not fit.
 func (l *Log) loadSealed(s *segment, next int64) error {
-	defer s.last.Store(next - 1) // whether or not a record has it, the offsets up to the next segment are this one's
+	s.last.Store(next - 1) // whether or not a record has it, the offsets up to the next segment are this one's
 	if s.size.Load() == 0 {
 		return nil
 	}
 	e, ok, err := s.tim.lastEntry()
 	if err != nil || !ok || e.ts < 0 || s.base+int64(e.rel) >= next {
-		size := s.size.Load()
-		whole, err := l.scan(s, size, true)
-		if err == nil && !whole {
-			// What is sealed was durable: damage in it is no torn end. It stays for a repair, and reads of it are refused.
-			s.size.Store(size)
-			l.m.o.Logger.Error("a sealed segment is damaged; what cannot be read of it is not served", "partition", l.tp.String(), "segment", segmentName(s.base)+logSuffix)
+		if err := s.clearIndexes(); err != nil {
+			return err
 		}
+		_, err := l.walk(s, 0, s.size.Load(), sealedWalk)
+		s.last.Store(next - 1)
 		return err
 	}
 	s.maxTs.Store(e.ts)
@@ -212,13 +272,10 @@ func (l *Log) loadFirstTime(s *segment) error {
 // scan walks a segment's batch headers; with rebuild its indexes are made anew, else they are used to begin near the end.
 func (l *Log) scan(s *segment, size int64, rebuild bool) (whole bool, err error) {
 	if rebuild {
-		if err := s.off.clear(); err != nil {
+		if err := s.clearIndexes(); err != nil {
 			return false, err
 		}
-		if err := s.tim.clear(); err != nil {
-			return false, err
-		}
-		return l.walk(s, 0, size, true)
+		return l.walk(s, 0, size, checkedWalk)
 	}
 	from := int64(0)
 	if e, ok, err := s.off.lastEntry(); err != nil {
@@ -235,7 +292,7 @@ func (l *Log) scan(s *segment, size int64, rebuild bool) (whole bool, err error)
 	if err := l.loadFirstTime(s); err != nil {
 		return false, err
 	}
-	return l.walk(s, from, size, false)
+	return l.walk(s, from, size, trustingWalk)
 }
 
 // scanFrom checks everything from the recovery point on, checksums too, and cuts at the first batch that is not whole.
@@ -265,11 +322,24 @@ func (l *Log) scanFrom(s *segment, point int64) (whole bool, err error) {
 			return false, err
 		}
 	}
-	return l.walk(s, from, size, true)
+	return l.walk(s, from, size, checkedWalk)
 }
 
-// walk takes the batches of [from, size) in; with check their checksums are verified and the file is cut where they end.
-func (l *Log) walk(s *segment, from, size int64, check bool) (whole bool, err error) {
+// walkMode says how far the batches of a segment are believed.
+type walkMode uint8
+
+const (
+	// checkedWalk verifies checksums and cuts the file where whole batches end: nothing behind was acknowledged.
+	checkedWalk walkMode = iota
+	// trustingWalk looks at headers only, and checks everything where they do not lead to the end.
+	trustingWalk
+	// sealedWalk looks at headers only and never cuts: all of the file was made durable once, and what is damaged since is
+	// reported when it is read.
+	sealedWalk
+)
+
+// walk takes the batches of [from, size) into the segment's bounds and indexes.
+func (l *Log) walk(s *segment, from, size int64, mode walkMode) (whole bool, err error) {
 	f, err := s.log.acquire()
 	if err != nil {
 		return false, err
@@ -289,7 +359,7 @@ func (l *Log) walk(s *segment, from, size int64, check bool) (whole bool, err er
 		if err == nil && ok && h.BaseOffset <= s.last.Load() && (at > from || first) {
 			err = errors.New("offsets do not rise")
 		}
-		if err == nil && ok && check {
+		if err == nil && ok && mode == checkedWalk {
 			var good int64
 			if good, err = verify(f, at, at+int64(h.Size())); err == nil && good == at {
 				err = errChecksum
@@ -319,36 +389,16 @@ func (l *Log) walk(s *segment, from, size int64, check bool) (whole bool, err er
 	if end == size {
 		return true, nil
 	}
-	if !check {
+	switch mode {
+	case trustingWalk:
 		// Not closed as cleanly as it said: look at it properly.
 		return l.scan(s, size, true)
-	}
-	if l.isSealed(s) {
-		return false, nil
+	case sealedWalk:
+		l.m.o.Logger.Error("a segment is damaged; what stands behind is not served", "partition", l.tp.String(), "segment", segmentName(s.base)+logSuffix, "at", end, "error", why)
+		s.size.Store(size)
+		return true, nil
 	}
 	return false, l.cut(s, f, end, size, why)
-}
-
-// removeAll removes the segments of a log that lost its beginning.
-func (l *Log) removeAll(bases []int64) error {
-	for _, b := range bases {
-		l.m.o.Logger.Warn("a segment without those before it was removed; nothing in it was acknowledged", "partition", l.tp.String(), "segment", segmentName(b)+logSuffix)
-		if err := l.removeFiles(newSegment(l.m.files, *l.path.Load(), b)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// isSealed says whether everything in a segment was durable before this start: the recovery point lies behind it.
-func (l *Log) isSealed(s *segment) bool {
-	segs, point := *l.segs.Load(), l.dir.Load().points[l.tp].recovery
-	for i, g := range segs[:len(segs)-1] {
-		if g == s {
-			return segs[i+1].base <= point
-		}
-	}
-	return false
 }
 
 func (l *Log) cut(s *segment, f vfs.File, end, size int64, why error) error {
@@ -367,7 +417,7 @@ func (l *Log) cut(s *segment, f vfs.File, end, size int64, why error) error {
 func (l *Log) dropAfter(i int) error {
 	segs := *l.segs.Load()
 	for _, s := range segs[i+1:] {
-		l.m.o.Logger.Warn("a segment behind a torn one was removed", "partition", l.tp.String(), "segment", segmentName(s.base)+logSuffix)
+		l.m.o.Logger.Warn("a segment behind a torn or missing one was removed; nothing in it was acknowledged", "partition", l.tp.String(), "segment", segmentName(s.base)+logSuffix)
 		if err := l.removeFiles(s); err != nil {
 			return err
 		}
@@ -380,7 +430,7 @@ func (l *Log) dropAfter(i int) error {
 func (l *Log) removeFiles(s *segment) error {
 	s.retire()
 	name := path.Join(*l.path.Load(), segmentName(s.base))
-	for _, suffix := range []string{logSuffix, offsetSuffix, timeSuffix, txnSuffix, snapshotSuffix} {
+	for _, suffix := range segmentSuffixes {
 		if err := l.m.o.FS.Remove(name + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

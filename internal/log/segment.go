@@ -88,12 +88,26 @@ func (s *segment) retire() {
 
 // write puts a batch's bytes at the segment's end; REQUIRES: Log.mu.
 func (s *segment) write(b []byte) error {
+	// What may fail for want of a descriptor comes before the bytes: note needs both indexes.
+	if err := s.off.load(); err != nil {
+		return err
+	}
+	if err := s.tim.load(); err != nil {
+		return err
+	}
 	f, err := s.log.acquire()
 	if err != nil {
 		return err
 	}
 	defer s.log.release()
-	if _, err := f.WriteAt(b, s.size.Load()); err != nil {
+	pos := s.size.Load()
+	if _, err := f.WriteAt(b, pos); err != nil {
+		if noSpace(err) {
+			// Whatever part was written must not stand behind the segment's end.
+			if terr := f.Truncate(pos); terr != nil {
+				return terr
+			}
+		}
 		return err
 	}
 	return nil
@@ -137,6 +151,14 @@ func (s *segment) flushIndexes() error {
 		return err
 	}
 	return s.tim.flush()
+}
+
+// clearIndexes empties the indexes, so that they can be built again.
+func (s *segment) clearIndexes() error {
+	if err := s.off.clear(); err != nil {
+		return err
+	}
+	return s.tim.clear()
 }
 
 // finish ends the segment: no more batches come. The time index gets its last entry, the files their exact sizes.

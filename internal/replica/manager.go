@@ -49,12 +49,16 @@ type Manager struct {
 
 	draining atomic.Bool // fetches wait no more
 
-	running sync.WaitGroup // goroutines that finish delayed fetches
+	running sync.WaitGroup // goroutines that finish delayed fetches and moves
+	ctx     context.Context
+	cancel  context.CancelFunc
 }
 
 // NewManager makes a manager of no partitions.
 func NewManager(o Options) *Manager {
+	ctx, cancel := context.WithCancel(context.Background())
 	return &Manager{
+		ctx: ctx, cancel: cancel,
 		logs: o.Logs, wheel: o.Wheel, logger: o.Logger, topicConfig: o.TopicConfig, onCommitted: o.OnCommitted,
 		fetches: purgatory.New[log.TopicPartition]("fetch", o.Wheel, o.Registerer),
 		parts:   map[log.TopicPartition]*Partition{},
@@ -191,6 +195,7 @@ func (m *Manager) Drain() {
 
 // Close ends every wait with an error that clients retry, and returns once nothing of the manager runs.
 func (m *Manager) Close() {
+	m.cancel()
 	for _, p := range m.Partitions() {
 		p.shut(wire.Errorf(kerr.NotLeaderForPartition, "the broker is shutting down"))
 	}

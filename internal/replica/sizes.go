@@ -36,5 +36,26 @@ func (m *Manager) Sizes() []Size {
 	return out
 }
 
-// Move moves a replica to another log dir.
-func (m *Manager) Move(tp log.TopicPartition, dir string) error { return m.logs.MoveTo(tp, dir) }
+// moveInline is how many bytes are moved before the answer; a larger log goes on in the background.
+const moveInline = 16 << 20
+
+// Move begins to move a replica to another log dir.
+func (m *Manager) Move(tp log.TopicPartition, dir string) error {
+	p, err := m.Get(tp)
+	if err != nil {
+		return err
+	}
+	if l := p.opened.Load(); l == nil || l.Size() <= moveInline {
+		return m.logs.MoveTo(m.ctx, tp, dir)
+	}
+	m.running.Add(1)
+	go func() {
+		defer m.running.Done()
+		if err := m.logs.MoveTo(m.ctx, tp, dir); err != nil {
+			m.logger.Error("a partition stays in its log dir", "topic", tp.Topic, "partition", tp.Partition, "to", dir, "error", err)
+		} else {
+			m.logger.Info("a partition has moved to another log dir", "topic", tp.Topic, "partition", tp.Partition, "to", dir)
+		}
+	}()
+	return nil
+}
