@@ -98,7 +98,9 @@ func (c *Call) listOffset(tp log.TopicPartition, p *kmsg.ListOffsetsRequestTopic
 	case latestTimestamp:
 		out.Offset, out.LeaderEpoch = bound.Offset, part.LeaderEpoch()
 	case earliestTimestamp, earliestLocalTimestamp:
-		out.Offset = l.LogStartOffset()
+		if out.Offset, err = l.Visible(l.LogStartOffset(), bound); err != nil {
+			return err
+		}
 		out.LeaderEpoch = l.EpochOf(out.Offset)
 	case latestTieredTimestamp, earliestPendingUpload:
 	default:
@@ -114,7 +116,7 @@ func (c *Call) byTime(l *log.Log, ts int64, bound log.OffsetMeta, out *kmsg.List
 	if ts == maxTimestamp {
 		found, ok, err = l.MaxTimestampOffset()
 	} else {
-		found, ok, err = l.OffsetForTimestamp(ts, bound)
+		found, ok, err = l.OffsetForTimestamp(max(ts, l.ExpiredBefore()), bound)
 	}
 	if err != nil {
 		return err

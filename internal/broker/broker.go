@@ -83,7 +83,8 @@ func (b *Broker) onStop(name string, f func(ctx context.Context) error) {
 }
 
 func (b *Broker) start(ctx context.Context, o Options) error {
-	logs, err := log.NewManager(logOptions(o))
+	settings := newSettings(o.Values, func() *metadata.Image { return b.loop.Image() })
+	logs, err := log.NewManager(logOptions(o, settings.broker))
 	if err != nil {
 		return err
 	}
@@ -104,14 +105,14 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 	wheel := timewheel.New(o.Clock, time.Millisecond)
 	wheel.Start()
 	b.onStop("timers", func(context.Context) error { wheel.Close(); return nil })
-	return b.startServing(ctx, o, logs, wheel)
+	return b.startServing(ctx, o, settings, logs, wheel)
 }
 
 // startServing builds everything above the disks.
-func (b *Broker) startServing(ctx context.Context, o Options, logs *log.Manager, wheel *timewheel.Wheel) error {
+func (b *Broker) startServing(ctx context.Context, o Options, settings *settings, logs *log.Manager, wheel *timewheel.Wheel) error {
 	node := b.store.NodeID()
 	image := func() *metadata.Image { return b.loop.Image() }
-	settings := newSettings(o.Values, itoa(node), image)
+	settings.node = itoa(node)
 	settings.refresh(b.store.Image())
 	var groups *coordinator.Runtime[*group.Shard]
 	replicas := replica.NewManager(replica.Options{

@@ -15,17 +15,26 @@ import (
 
 func itoa(n int32) string { return strconv.Itoa(int(n)) }
 
-func logOptions(o Options) log.ManagerOptions {
+// logOptions are the settings of the logs; live are those that may change while they run.
+func logOptions(o Options, live func() *config.Values) log.ManagerOptions {
 	v := o.Values
 	return log.ManagerOptions{
 		FS: o.FS, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Dirs: o.LogDirs,
 		OpenFilesMax: int(config.LogOpenFilesMax.Get(v)), JournalFiles: int(config.JournalFiles.Get(v)), JournalFileBytes: config.JournalFileBytes.Get(v),
 		DirectThresholdBytes: int(config.JournalDirectBytes.Get(v)), DiskReserveBytes: config.DiskReserveBytes.Get(v),
 		RetentionInterval: ms(config.LogRetentionCheckIntervalMs.Get(v)), RetentionDelay: ms(config.LogInitialTaskDelayMs.Get(v)),
-		Cleaner: log.CleanerOptions{
-			Disabled: !config.LogCleanerEnable.Get(v), Backoff: ms(config.LogCleanerBackoffMs.Get(v)), MapBytes: config.LogCleanerDedupeBufferSize.Get(v),
-			BytesPerSecond: unbounded(config.LogCleanerIOMaxBytesPerSecond.Get(v)),
+		Cleaner: cleanerOptions(v), CleanerNow: func() log.CleanerOptions { return cleanerOptions(live()) },
+		Scrub: log.ScrubOptions{
+			Interval:       func() time.Duration { return ms(config.ScrubIntervalMs.Get(live())) },
+			BytesPerSecond: func() int64 { return config.ScrubBytesPerSecond.Get(live()) },
 		},
+	}
+}
+
+func cleanerOptions(v *config.Values) log.CleanerOptions {
+	return log.CleanerOptions{
+		Disabled: !config.LogCleanerEnable.Get(v), Backoff: ms(config.LogCleanerBackoffMs.Get(v)), MapBytes: config.LogCleanerDedupeBufferSize.Get(v),
+		BytesPerSecond: unbounded(config.LogCleanerIOMaxBytesPerSecond.Get(v)),
 	}
 }
 

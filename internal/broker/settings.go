@@ -15,14 +15,14 @@ import (
 // settings are the broker's values under the newest metadata, and those of every topic, worked out at first use.
 type settings struct {
 	static *config.Values
-	node   string
+	node   string // set before the first refresh
 	image  func() *metadata.Image
 	values atomic.Pointer[config.Values]
 	topics atomic.Pointer[sync.Map] // name -> *config.Values; replaced when the broker's own values change
 }
 
-func newSettings(static *config.Values, node string, image func() *metadata.Image) *settings {
-	s := &settings{static: static, node: node, image: image}
+func newSettings(static *config.Values, image func() *metadata.Image) *settings {
+	s := &settings{static: static, image: image}
 	s.values.Store(static)
 	s.topics.Store(new(sync.Map))
 	return s
@@ -58,7 +58,7 @@ func (s *settings) logConfig(topic string) log.Config {
 	c := log.Config{
 		SegmentBytes: int64(config.TopicSegmentBytes.Get(v)), SegmentMs: config.TopicSegmentMs.Get(v), SegmentJitterMs: config.TopicSegmentJitterMs.Get(v),
 		SegmentIndexBytes: int32(config.TopicSegmentIndexBytes.Get(v)), IndexIntervalBytes: int32(config.TopicIndexIntervalBytes.Get(v)),
-		RetentionMs: config.TopicRetentionMs.Get(v), RetentionBytes: config.TopicRetentionBytes.Get(v), LocalRetentionMs: -2, LocalRetentionByte: -2,
+		RetentionMs: config.TopicRetentionMs.Get(v), RetentionBytes: config.TopicRetentionBytes.Get(v), RetentionExact: config.TopicRetentionExact.Get(v), LocalRetentionMs: -2, LocalRetentionByte: -2,
 		Preallocate:   config.TopicPreallocate.Get(v),
 		FlushMessages: config.TopicFlushMessages.Get(v), FlushMs: config.TopicFlushMs.Get(v),
 		Compact: slices.Contains(policy, "compact"), Delete: slices.Contains(policy, "delete"),

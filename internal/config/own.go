@@ -9,6 +9,9 @@ var (
 	TopicRecordValidation = own(StringKey{def(Topic, String, "ottla.record.validation", "header", in("header", "full"), low, clusterWide,
 		"How far a batch is checked before it is stored: header and checksum, or every record inside (which unpacks compressed batches). Compacted topics always get full.")})
 
+	TopicRetentionExact = own(BoolKey{def(Topic, Boolean, "ottla.retention.exact", "false", nil, low, clusterWide,
+		"Whether consumers stop seeing a record the millisecond that retention.ms has passed since its timestamp, although its segment is still there. Consumers skip such records as they skip compacted ones. A batch is seen until its newest record is too old.")})
+
 	ClusterID = own(text("ottla.cluster.id", null, nil, low, readOnly,
 		"Cluster id of a new cluster; not set, one is made at the first start. A folder that belongs to another cluster is refused."))
 	HTTPListen = own(text("ottla.http.listen", "", nil, medium, readOnly,

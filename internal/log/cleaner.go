@@ -36,6 +36,12 @@ type CleanerOptions struct {
 	BytesPerSecond float64       // log.cleaner.io.max.bytes.per.second; 0 is no bound
 }
 
+func (o CleanerOptions) withDefaults() CleanerOptions {
+	def(&o.Backoff, 15*time.Second)
+	def(&o.MapBytes, 128<<20)
+	return o
+}
+
 // cleaner cleans the compacted logs of a manager, one at a time.
 type cleaner struct {
 	m      *Manager
@@ -64,6 +70,9 @@ func (m *Manager) cleaning(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C():
+		}
+		if m.o.CleanerNow != nil {
+			c.o = m.o.CleanerNow().withDefaults()
 		}
 		for _, l := range m.open() {
 			if ctx.Err() != nil {
@@ -285,7 +294,7 @@ func (l *Log) replace(s *segment, cleaned string) error {
 		return err
 	}
 	n.last.Store(last) // the offsets up to the next segment are this one's, whether or not a record has them
-	n.synced, n.trusted = size, 0
+	n.synced = size
 	n.horizon.Store(s.nextHorizon)
 	next := append([]*segment(nil), segs...)
 	next[at] = n

@@ -29,6 +29,7 @@ type Config struct {
 	IndexIntervalBytes int32
 	RetentionMs        int64
 	RetentionBytes     int64
+	RetentionExact     bool  // records past RetentionMs are hidden from readers while they are still there
 	LocalRetentionMs   int64 // -2: as RetentionMs
 	LocalRetentionByte int64 // -2: as RetentionBytes
 	Preallocate        bool

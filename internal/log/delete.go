@@ -249,7 +249,8 @@ func (l *Log) truncateSegment(s *segment, offset int64) error {
 		return err
 	}
 	_, err = l.scan(s, pos, true)
-	s.synced, s.trusted = s.size.Load(), min(s.trusted, s.size.Load())
+	s.synced = s.size.Load()
+	s.trusted.Store(min(s.trusted.Load(), s.size.Load()))
 	return err
 }
 
@@ -260,6 +261,7 @@ func (l *Log) resetTo(s *segment) error {
 	l.recoveryPoint.Store(min(l.recoveryPoint.Load(), l.end.Offset))
 	l.posMu.Lock()
 	l.published = l.end
+	l.visible.Store(nil)
 	for _, p := range []*OffsetMeta{&l.durable, &l.hw} {
 		if p.Offset > l.end.Offset {
 			*p = l.end

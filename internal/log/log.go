@@ -44,12 +44,13 @@ type Log struct {
 	snapshotIn    int64        // base of the segment in which it stands
 	snapshotAtPos int64        // and where
 
-	namesDirty atomic.Bool  // files were made whose names are not durable
-	dirDirty   atomic.Bool  // and so is the name of the partition's directory
-	isUnborn   atomic.Bool  // there is no directory yet
-	dirtyBytes atomic.Int64 // appended and not synced to a segment
-	asked      atomic.Bool  // a journal file waits for this log
-	journaled  atomic.Bool  // the journal may hold frames of it, of this run or the last
+	namesDirty atomic.Bool                 // files were made whose names are not durable
+	dirDirty   atomic.Bool                 // and so is the name of the partition's directory
+	isUnborn   atomic.Bool                 // there is no directory yet
+	dirtyBytes atomic.Int64                // appended and not synced to a segment
+	visible    atomic.Pointer[visibleFrom] // of exact retention, a cache
+	asked      atomic.Bool                 // a journal file waits for this log
+	journaled  atomic.Bool                 // the journal may hold frames of it, of this run or the last
 
 	posMu     sync.Mutex
 	published OffsetMeta // end, as readers see it

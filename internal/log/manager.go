@@ -35,6 +35,8 @@ type ManagerOptions struct {
 	RetentionInterval    time.Duration // log.retention.check.interval.ms; 5 min
 	RetentionDelay       time.Duration // log.initial.task.delay.ms; 30 s
 	Cleaner              CleanerOptions
+	CleanerNow           func() CleanerOptions // the bounds as they are now; nil: they stay
+	Scrub                ScrubOptions          // none without an Interval
 }
 
 func (o ManagerOptions) withDefaults() ManagerOptions {
@@ -46,8 +48,7 @@ func (o ManagerOptions) withDefaults() ManagerOptions {
 	def(&o.CheckpointInterval, time.Second)
 	def(&o.RetentionInterval, 5*time.Minute)
 	def(&o.RetentionDelay, 30*time.Second)
-	def(&o.Cleaner.Backoff, 15*time.Second)
-	def(&o.Cleaner.MapBytes, 128<<20)
+	o.Cleaner = o.Cleaner.withDefaults()
 	return o
 }
 
@@ -113,19 +114,21 @@ type DirInfo struct {
 }
 
 type metrics struct {
-	corrupt prometheus.Counter
-	open    prometheus.GaugeFunc
-	commit  *commitMetrics
+	corrupt  prometheus.Counter
+	scrubbed prometheus.Counter
+	open     prometheus.GaugeFunc
+	commit   *commitMetrics
 }
 
 func newMetrics(reg prometheus.Registerer, m *Manager) *metrics {
 	x := &metrics{
-		corrupt: prometheus.NewCounter(prometheus.CounterOpts{Name: "ottla_log_corrupt_reads_total", Help: "Reads that met damaged data; it was not served."}),
-		open:    prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ottla_log_open_files", Help: "Files of logs that are open."}, func() float64 { return float64(m.files.count()) }),
-		commit:  newCommitMetrics(reg),
+		corrupt:  prometheus.NewCounter(prometheus.CounterOpts{Name: "ottla_log_corrupt_reads_total", Help: "Reads that met damaged data; it was not served."}),
+		scrubbed: prometheus.NewCounter(prometheus.CounterOpts{Name: "ottla_log_scrubbed_bytes_total", Help: "Stored bytes whose checksums the background scrub has verified."}),
+		open:     prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ottla_log_open_files", Help: "Files of logs that are open."}, func() float64 { return float64(m.files.count()) }),
+		commit:   newCommitMetrics(reg),
 	}
 	if reg != nil {
-		reg.MustRegister(x.corrupt, x.open)
+		reg.MustRegister(x.corrupt, x.scrubbed, x.open)
 	}
 	return x
 }
@@ -262,6 +265,9 @@ func (m *Manager) Start() error {
 	m.spawn(func() { m.housekeeping(ctx) })
 	if !m.o.Cleaner.Disabled {
 		m.spawn(func() { m.cleaning(ctx) })
+	}
+	if m.o.Scrub.Interval != nil {
+		m.spawn(func() { m.scrubbing(ctx) })
 	}
 	return nil
 }

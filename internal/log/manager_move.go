@@ -170,7 +170,8 @@ func (l *Log) settle(to *dir, dst string, old []*segment) {
 		n.last.Store(s.last.Load())
 		n.sinceIndex = s.sinceIndex
 		n.horizon.Store(s.horizon.Load())
-		n.synced, n.trusted = s.size.Load(), s.size.Load()
+		n.synced = s.size.Load()
+		n.trusted.Store(s.size.Load())
 		segs[i] = n
 		s.retire()
 	}

@@ -144,7 +144,7 @@ func (l *Log) slice(s *segment, pos, limit int64, first *record.Header, maxBytes
 	if err != nil {
 		return Slice{}, err
 	}
-	if pos < s.trusted && !s.verified.has(pos, min(pos+n, s.trusted)) {
+	if trusted := s.trusted.Load(); pos < trusted && !s.verified.has(pos, min(pos+n, trusted)) {
 		good, err := verify(f, pos, pos+n)
 		if good > pos {
 			s.verified.add(pos, good)
@@ -160,7 +160,10 @@ func (l *Log) slice(s *segment, pos, limit int64, first *record.Header, maxBytes
 	return Slice{file: s.log, f: f, base: s.base, pos: pos, n: int(n)}, nil
 }
 
-var errChecksum = errors.New("checksum does not match")
+var (
+	errChecksum = errors.New("checksum does not match")
+	errNotWhole = errors.New("the last batch is not whole")
+)
 
 // verify checks the batches that lie wholly in [pos, end) and gives the end of the last good one; the error says what is wrong with
 // the next.

@@ -196,7 +196,8 @@ func (l *Log) recoverSegments(point int64, clean bool) error {
 		if err != nil {
 			return err
 		}
-		s.trusted, s.synced = s.size.Load(), s.size.Load()
+		s.synced = s.size.Load()
+		s.trusted.Store(s.synced)
 		if !sealed && !clean && s.last.Load() >= point {
 			// What was recovered from the page cache may be read from now on: a power cut must not take it back.
 			if err := syncFile(s.log); err != nil {
@@ -402,7 +403,7 @@ func (l *Log) walk(s *segment, from, size int64, mode walkMode) (whole bool, err
 }
 
 func (l *Log) cut(s *segment, f vfs.File, end, size int64, why error) error {
-	reason := "the last batch is not whole"
+	reason := errNotWhole.Error()
 	if why != nil {
 		reason = why.Error()
 	}

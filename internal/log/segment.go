@@ -3,6 +3,7 @@ package log
 import (
 	"fmt"
 	"io"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -62,7 +63,7 @@ type segment struct {
 	synced int64
 
 	// trusted says from which position on this process wrote the bytes itself; below, reads check them once.
-	trusted  int64
+	trusted  atomic.Int64
 	verified intervals
 }
 
@@ -254,6 +255,12 @@ func (s *scanner) next() (pos int64, h record.Header, ok bool, err error) {
 	return pos, h, true, nil
 }
 
+// distrust makes every read of the segment verify what it serves, because damage was found in it.
+func (s *segment) distrust() {
+	s.trusted.Store(math.MaxInt64)
+	s.verified.clear()
+}
+
 // intervals is a small set of byte ranges.
 type intervals struct {
 	mu   sync.Mutex
@@ -272,6 +279,12 @@ func (v *intervals) has(from, to int64) bool {
 		}
 	}
 	return from >= to
+}
+
+func (v *intervals) clear() {
+	v.mu.Lock()
+	v.list = nil
+	v.mu.Unlock()
 }
 
 func (v *intervals) add(from, to int64) {

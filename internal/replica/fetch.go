@@ -121,8 +121,13 @@ func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne boo
 	if p.ReadCommitted {
 		bound = lso
 	}
+	from, err := l.Visible(f.FetchOffset, bound)
+	if err != nil {
+		r.Err = err
+		return
+	}
 	limit := min(left, int(f.MaxBytes))
-	s, err := l.Read(f.FetchOffset, limit, bound, minOne)
+	s, err := l.Read(from, limit, bound, minOne)
 	if err != nil {
 		r.Err = err
 		return
@@ -130,7 +135,7 @@ func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne boo
 	r.Slice = s
 	r.start = bound
 	if s.Len() > 0 {
-		r.start = log.OffsetMeta{Offset: f.FetchOffset, SegmentBase: s.SegmentBase(), Position: s.Position()}
+		r.start = log.OffsetMeta{Offset: from, SegmentBase: s.SegmentBase(), Position: s.Position()}
 	}
 	if p.ReadCommitted && s.Len() > 0 {
 		r.Aborted = l.AbortedTxns(f.FetchOffset, bound.Offset)
