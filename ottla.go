@@ -39,6 +39,8 @@ type Options struct {
 	// set either, 127.0.0.1:0. PipeOnly listens on no port at all: only Dial reaches the broker.
 	Listen   string
 	PipeOnly bool
+	// Defaults are settings by Kafka's names that hold where nothing else sets them.
+	Defaults map[string]string
 	// Config are settings by Kafka's names; ConfigFile is a .yaml or .properties file, Environ variables (OTTLA_…) that go over it
 	// and Set name=value pairs that go over both.
 	Config     map[string]string
@@ -120,7 +122,7 @@ func load(o *Options) (*config.Values, []string, error) {
 	if o.ConfigFile != "" {
 		b, err := os.ReadFile(o.ConfigFile)
 		if err != nil {
-			return nil, nil, fmt.Errorf("configuration: %w", err)
+			return nil, nil, fmt.Errorf("configuration: %w; -c names a .yaml or .properties file", err)
 		}
 		l.File(o.ConfigFile, b)
 	}
@@ -138,6 +140,14 @@ func load(o *Options) (*config.Values, []string, error) {
 	set, warnings, err := l.Result()
 	if err != nil {
 		return nil, nil, err
+	}
+	for k, v := range o.Defaults {
+		if _, ok := set[k]; !ok {
+			if set == nil {
+				set = map[string]string{}
+			}
+			set[k] = v
+		}
 	}
 	if _, ok := set["listeners"]; !ok && listen == "" {
 		listen = "127.0.0.1:0"
@@ -218,13 +228,15 @@ func dialable(a net.Addr) string {
 // Addr is where clients find the broker: host:port. With PipeOnly it is a name that only Dial understands.
 func (b *Broker) Addr() string { return b.addr }
 
-// DataDir is the folder of the data, absolute.
+// DataDir is the folder of the data, absolute; several are separated by commas.
 func (b *Broker) DataDir() string {
-	abs, err := filepath.Abs(b.dataDir)
-	if err != nil {
-		return b.dataDir
+	dirs := strings.Split(b.dataDir, ",")
+	for i, d := range dirs {
+		if abs, err := filepath.Abs(d); err == nil {
+			dirs[i] = abs
+		}
 	}
-	return abs
+	return strings.Join(dirs, ",")
 }
 
 // ClusterID is the id of the cluster.

@@ -18,6 +18,7 @@ func run(ctx context.Context, o cli.RunOptions, ready func(cli.Running)) error {
 		level.Set(slog.LevelWarn)
 	}
 	b, err := ottla.Start(ctx, ottla.Options{
+		Defaults:   map[string]string{"listeners": "PLAINTEXT://:9092"},
 		ConfigFile: o.ConfigFile, DataDir: o.DataDir, Listen: o.Listen, Set: o.Set, Environ: os.Environ(), Level: level,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	})

@@ -129,6 +129,16 @@ func (f *consumeFlags) parse() (offsetSpec, string, error) {
 			return spec, output, err
 		}
 	}
+	switch {
+	case f.count < 0:
+		return spec, output, fmt.Errorf("--count %d: give a number of records, or 0 to go on", f.count)
+	case f.tail < 0:
+		return spec, output, fmt.Errorf("--tail %d: give a number of records", f.tail)
+	case f.group != "" && len(f.partitions) > 0:
+		return spec, output, errors.New("--partition and --group exclude each other: a group's partitions are given out by the broker")
+	case f.group != "" && f.exit:
+		return spec, output, errors.New("--exit and --group exclude each other: --count ends a member of a group")
+	}
 	if f.tail > 0 {
 		spec = offsetSpec{"before", f.tail}
 	}
@@ -185,6 +195,11 @@ func (c *command) runConsume(ctx context.Context, f *consumeFlags, topics []stri
 		}
 		assign[l.Topic][l.Partition] = kgo.NewOffset().At(l.Offset)
 	})
+	for _, t := range topics {
+		if len(assign[t]) == 0 {
+			return fmt.Errorf("topic %s has none of the partitions %v; `ottla topic describe %s` shows which it has", t, f.partitions, t)
+		}
+	}
 	reader, err := c.client(ctx, append(base, kgo.ConsumePartitions(assign), kgo.KeepControlRecords())...)
 	if err != nil {
 		return err
@@ -200,7 +215,7 @@ func topicsExist(ctx context.Context, adm *kadm.Client, topics []string) error {
 	}
 	for _, t := range got.Sorted() {
 		if t.Err != nil {
-			return fmt.Errorf("topic %s: %w; `ottla topic list` shows what there is", t.Topic, t.Err)
+			return topicError(t.Topic, t.Err, "")
 		}
 	}
 	return nil

@@ -38,9 +38,9 @@ func (c *command) dev() *cobra.Command {
 			}
 			fmt.Fprintf(out, "Ottla is ready at %s (in %d ms)\n", r.Address, r.ReadyIn.Milliseconds())
 			fmt.Fprintf(out, "data in %s, cluster %s\n\n", r.DataDir, r.ClusterID)
-			fmt.Fprintf(out, "  echo hello | ottla produce greetings%s\n", at)
-			fmt.Fprintf(out, "  ottla consume greetings%s\n", at)
-			fmt.Fprintf(out, "  ottla topic list%s\n\n", at)
+			fmt.Fprintf(out, "  echo hello | %s produce greetings%s\n", c.env.Program, at)
+			fmt.Fprintf(out, "  %s consume greetings%s\n", c.env.Program, at)
+			fmt.Fprintf(out, "  %s topic list%s\n\n", c.env.Program, at)
 			fmt.Fprintln(out, "Ctrl-C stops it.")
 		})
 	}

@@ -101,7 +101,7 @@ func (c *command) groupDescribe() *cobra.Command {
 			for _, g := range args {
 				row, err := describeGroup(ctx, cl, g)
 				if err != nil {
-					return fmt.Errorf("group %s: %w", g, err)
+					return groupError(g, err)
 				}
 				rows = append(rows, row)
 			}
@@ -282,11 +282,11 @@ func (c *command) seek(ctx context.Context, cl *kgo.Client, group string, topics
 	adm := kadm.NewClient(cl)
 	committed, err := adm.FetchOffsets(ctx, group)
 	if err != nil {
-		return fmt.Errorf("group %s: %w", group, err)
+		return groupError(group, err)
 	}
 	want, err := seekTargets(topics, committed)
 	if err != nil {
-		return fmt.Errorf("group %s: %w", group, err)
+		return groupError(group, err)
 	}
 	names := make([]string, 0, len(want))
 	for t := range want {
@@ -312,7 +312,7 @@ func (c *command) seek(ctx context.Context, cl *kgo.Client, group string, topics
 	}
 	if !dryRun {
 		if err := commitOver(ctx, cl, group, moves); err != nil {
-			return fmt.Errorf("group %s: %w", group, err)
+			return groupError(group, err)
 		}
 	}
 	sort.Slice(rows, func(i, j int) bool {
@@ -449,7 +449,7 @@ func (c *command) groupDelete() *cobra.Command {
 		for _, g := range args {
 			if force {
 				if err := removeMembers(ctx, cl, g); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-					errs = append(errs, fmt.Errorf("group %s: %w", g, err))
+					errs = append(errs, groupError(g, err))
 					continue
 				}
 			}
@@ -461,7 +461,7 @@ func (c *command) groupDelete() *cobra.Command {
 				if errors.Is(err, kerr.NonEmptyGroup) {
 					err = fmt.Errorf("%w; stop its members, or remove them with --force", err)
 				}
-				errs = append(errs, fmt.Errorf("group %s: %w", g, err))
+				errs = append(errs, groupError(g, err))
 				continue
 			}
 			deleted = append(deleted, g)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -76,7 +77,32 @@ func partitioner(all int32) kgo.Partitioner {
 			return func(*kgo.Record, int) int { return int(all) }
 		})
 	}
-	return kgo.UniformBytesPartitioner(64<<10, true, true, nil)
+	return namingPartitioner{kgo.UniformBytesPartitioner(64<<10, true, true, nil)}
+}
+
+// namingPartitioner sends the records that name a partition there.
+type namingPartitioner struct{ spread kgo.Partitioner }
+
+func (p namingPartitioner) ForTopic(topic string) kgo.TopicPartitioner {
+	inner := p.spread.ForTopic(topic)
+	backup, ok := inner.(kgo.TopicBackupPartitioner)
+	if !ok {
+		return inner
+	}
+	return namingTopicPartitioner{backup}
+}
+
+type namingTopicPartitioner struct{ kgo.TopicBackupPartitioner }
+
+func (p namingTopicPartitioner) RequiresConsistency(r *kgo.Record) bool {
+	return r.Partition >= 0 || p.TopicBackupPartitioner.RequiresConsistency(r)
+}
+
+func (p namingTopicPartitioner) PartitionByBackup(r *kgo.Record, n int, backup kgo.TopicBackupIter) int {
+	if r.Partition >= 0 {
+		return int(r.Partition)
+	}
+	return p.TopicBackupPartitioner.PartitionByBackup(r, n, backup)
 }
 
 func (c *command) runProduce(ctx context.Context, f *produceFlags, topic string, values []string) error {
@@ -84,6 +110,11 @@ func (c *command) runProduce(ctx context.Context, f *produceFlags, topic string,
 	if err != nil {
 		return err
 	}
+	in, closeInput, err := f.input(c.env.Stdin)
+	if err != nil {
+		return err
+	}
+	defer closeInput()
 	cl, err := c.client(ctx, append(opts, kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic(topic))...)
 	if err != nil {
 		return err
@@ -91,39 +122,66 @@ func (c *command) runProduce(ctx context.Context, f *produceFlags, topic string,
 	defer cl.Close()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var count, size atomic.Int64
+	var acked, size atomic.Int64
 	ends := newEnds()
 	send := func(r *kgo.Record) {
 		cl.Produce(ctx, r, func(r *kgo.Record, err error) {
 			if err != nil {
-				cancel(fmt.Errorf("record to %s: %w", r.Topic, err))
+				cancel(produceError(r, err))
 				return
 			}
-			count.Add(1)
+			acked.Add(1)
 			size.Add(int64(len(r.Key) + len(r.Value)))
 			ends.note(r.Partition, r.Offset)
 		})
 	}
-	err = f.each(c.env.Stdin, values, func(r *kgo.Record) error {
+	err = f.each(in, values, func(r *kgo.Record) error {
 		r.Topic = topic
 		send(r)
 		return ctx.Err()
 	})
 	flushErr := cl.Flush(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return fmt.Errorf("%w (%d records were acknowledged before)", cause, count.Load())
+		return fmt.Errorf("%w (%s acknowledged before)", cause, count(acked.Load(), "record"))
 	}
 	if err := errors.Join(err, flushErr); err != nil || f.quiet {
 		return err
 	}
 	if c.json() {
-		return c.printJSON(map[string]any{"topic": topic, "records": count.Load(), "bytes": size.Load(), "last_offsets": ends.sorted()})
+		return c.printJSON(map[string]any{"topic": topic, "records": acked.Load(), "bytes": size.Load(), "last_offsets": ends.sorted()})
 	}
-	_, err = fmt.Fprintf(c.env.Stderr, "%d records, %d bytes acknowledged by %s (%s)\n", count.Load(), size.Load(), topic, ends)
+	_, err = fmt.Fprintf(c.env.Stderr, "%s, %d bytes acknowledged by %s (%s)\n", count(acked.Load(), "record"), size.Load(), topic, ends)
 	return err
 }
 
-func (f *produceFlags) each(stdin io.Reader, values []string, emit func(*kgo.Record) error) error {
+// input is where records come from when none are given as arguments.
+func (f *produceFlags) input(stdin io.Reader) (io.Reader, func(), error) {
+	if f.file == "-" {
+		return stdin, func() {}, nil
+	}
+	file, err := os.Open(f.file)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--file: %w", err)
+	}
+	return file, func() { _ = file.Close() }, nil
+}
+
+// produceError says what became of a record.
+func produceError(r *kgo.Record, err error) error {
+	switch {
+	case errors.Is(err, kerr.InvalidTopicException):
+		return fmt.Errorf("%q is no name for a topic: letters, digits, '.', '_' and '-' make one, 249 at most", r.Topic)
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return topicError(r.Topic, err, "")
+	case strings.Contains(err.Error(), "invalid record partitioning choice"):
+		return fmt.Errorf("topic %s has no such partition: %w", r.Topic, err)
+	case errors.Is(err, kerr.KafkaStorageError), errors.Is(err, kgo.ErrRecordTimeout), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("record to %s was not acknowledged in time: %w; the broker's log says why (a full disk?)", r.Topic, err)
+	}
+	return fmt.Errorf("record to %s: %w", r.Topic, err)
+}
+
+func (f *produceFlags) each(in io.Reader, values []string, emit func(*kgo.Record) error) error {
 	headers, err := f.recordHeaders()
 	if err != nil {
 		return err
@@ -149,15 +207,6 @@ func (f *produceFlags) each(stdin io.Reader, values []string, emit func(*kgo.Rec
 			return one(nil)
 		}
 		return nil
-	}
-	in := stdin
-	if f.file != "-" {
-		file, err := os.Open(f.file)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		in = file
 	}
 	sep := []byte(unescape(f.delimiter))
 	scan := bufio.NewScanner(in)

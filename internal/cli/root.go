@@ -11,6 +11,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -19,6 +21,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/ottla/ottla/internal/config"
 )
 
 // Env is what a command needs from the world.
@@ -26,6 +30,8 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
+	// Program is how the user names this program in a shell.
+	Program string
 	// Run starts a broker with the given settings, calls ready once it answers, and returns when ctx ends and it has stopped.
 	Run     func(ctx context.Context, o RunOptions, ready func(Running)) error
 	Version string
@@ -72,7 +78,7 @@ func New(env Env) *cobra.Command {
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	c := &command{env: env}
-	def := env.Getenv("OTTLA_BOOTSTRAP")
+	def := env.Getenv(config.EnvBootstrap)
 	if def == "" {
 		def = "localhost:9092"
 	}
@@ -84,6 +90,7 @@ func New(env Env) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(c.dev(), c.start(), c.consume()) // consume has a -o of its own, which says offsets as well
+	polite(root)
 	return root
 }
 
@@ -95,7 +102,7 @@ func Execute(ctx context.Context, env Env, args []string) int {
 		if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return 130
 		}
-		fmt.Fprintln(env.Stderr, "ottla:", err)
+		fmt.Fprintln(env.Stderr, "ottla:", explain(err))
 		return 1
 	}
 	return 0
@@ -115,7 +122,12 @@ func (c *command) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, err
 	if err := c.checkOutput(); err != nil {
 		return nil, err
 	}
-	if err := c.reachable(ctx); err != nil {
+	if err := checkBrokers(c.brokers); err != nil {
+		return nil, err
+	}
+	pingCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := c.reachable(pingCtx); err != nil {
 		return nil, err
 	}
 	opts = append([]kgo.Opt{kgo.SeedBrokers(c.brokers...), kgo.ClientID("ottla-cli"), kgo.DialTimeout(dialTimeout), kgo.RequestTimeoutOverhead(5 * time.Second)}, opts...)
@@ -123,18 +135,29 @@ func (c *command) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, err
 	if err != nil {
 		return nil, err
 	}
-	pingCtx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if err := cl.Ping(pingCtx); err != nil {
-		cl.Close()
-		return nil, fmt.Errorf("%s accepts connections but does not answer as a Kafka broker within %v: %w", strings.Join(c.brokers, ", "), dialTimeout, err)
+	if err := ping(pingCtx, cl); err != nil {
+		go cl.Close() // it waits for what is under way, which here may never end
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("%s accepts connections but does not answer as a Kafka broker (tried for %v): %w\nIs it the port of something else, or of a listener with TLS?", strings.Join(c.brokers, ", "), dialTimeout, err)
 	}
 	return cl, nil
 }
 
+// ping asks whether a Kafka broker is there, for as long as ctx lives: the client itself waits longer for the first answer.
+func ping(ctx context.Context, cl *kgo.Client) error {
+	answer := make(chan error, 1)
+	go func() { answer <- cl.Ping(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 func (c *command) reachable(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
 	errs := make([]error, len(c.brokers))
 	var wg sync.WaitGroup
 	for i, addr := range c.brokers {
@@ -206,5 +229,24 @@ func (c *command) table(header string, rows func(row func(cells ...any))) error 
 
 // OSEnv is the real world.
 func OSEnv() Env {
-	return Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+	return Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Program: program(os.Args[0])}
+}
+
+// program is what to type to run this program again: the word alone where the shell finds it.
+func program(arg0 string) string {
+	self, err := os.Executable()
+	if err != nil {
+		return "ottla"
+	}
+	if strings.Contains(self, "go-build") {
+		return "go run ./cmd/ottla"
+	}
+	if found, err := exec.LookPath(filepath.Base(arg0)); err == nil {
+		a, errA := os.Stat(found)
+		b, errB := os.Stat(self)
+		if errA == nil && errB == nil && os.SameFile(a, b) {
+			return filepath.Base(arg0)
+		}
+	}
+	return arg0
 }

@@ -73,7 +73,7 @@ func (c *command) topicCreate() *cobra.Command {
 				}
 				if r.Err != nil && (!ifAbsent || !errorIs(r.Err, "TOPIC_ALREADY_EXISTS")) {
 					out.Error = detail(r.Err, r.ErrMessage)
-					errs = append(errs, fmt.Errorf("topic %s: %s", r.Topic, out.Error))
+					errs = append(errs, topicError(r.Topic, r.Err, r.ErrMessage))
 				}
 				rows = append(rows, out)
 			}
@@ -84,7 +84,7 @@ func (c *command) topicCreate() *cobra.Command {
 				switch {
 				case r.Error != "":
 				case r.Partitions > 0:
-					fmt.Fprintf(c.env.Stdout, "%s topic %s with %d partitions, replication %d\n", map[bool]string{true: "could create", false: "created"}[dryRun], r.Topic, r.Partitions, r.Replication)
+					fmt.Fprintf(c.env.Stdout, "%s topic %s with %s, replication %d\n", map[bool]string{true: "could create", false: "created"}[dryRun], r.Topic, count(int64(r.Partitions), "partition"), r.Replication)
 				default:
 					fmt.Fprintf(c.env.Stdout, "topic %s exists\n", r.Topic)
 				}
@@ -210,7 +210,7 @@ func describeTopics(ctx context.Context, adm *kadm.Client, all bool, names []str
 	if err := topics.Error(); err != nil {
 		for _, t := range topics.Sorted() {
 			if t.Err != nil {
-				return nil, fmt.Errorf("topic %s: %w", t.Topic, t.Err)
+				return nil, topicError(t.Topic, t.Err, "")
 			}
 		}
 	}
@@ -291,7 +291,7 @@ func (c *command) topicAlter() *cobra.Command {
 				}
 				for _, r := range resp {
 					if r.Err != nil {
-						return fmt.Errorf("topic %s: %s", r.Name, detail(r.Err, r.ErrMessage))
+						return topicError(r.Name, r.Err, r.ErrMessage)
 					}
 				}
 			}
@@ -306,7 +306,7 @@ func (c *command) topicAlter() *cobra.Command {
 				}
 				for _, r := range resp {
 					if r.Err != nil {
-						return fmt.Errorf("topic %s: %s", r.Topic, detail(r.Err, r.ErrMessage))
+						return topicError(r.Topic, r.Err, r.ErrMessage)
 					}
 				}
 			}
@@ -332,7 +332,7 @@ func (c *command) topicDelete() *cobra.Command {
 			deleted := []string{}
 			for _, r := range resp.Sorted() {
 				if r.Err != nil {
-					errs = append(errs, fmt.Errorf("topic %s: %s", r.Topic, detail(r.Err, r.ErrMessage)))
+					errs = append(errs, topicError(r.Topic, r.Err, r.ErrMessage))
 					continue
 				}
 				deleted = append(deleted, r.Topic)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -162,6 +163,12 @@ func lineNumbers(content []byte) map[string]int {
 // EnvPrefix starts the names of environment variables that are settings.
 const EnvPrefix = "OTTLA_"
 
+// EnvBootstrap is no setting: the tools take the address of a broker from it, and it may be there when a broker starts.
+const EnvBootstrap = EnvPrefix + "BOOTSTRAP"
+
+// serviceLinks are the variables that Kubernetes puts into every container for a service whose name starts with "ottla".
+var serviceLinks = regexp.MustCompile(`^OTTLA_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
 // Env adds the variables that start with OTTLA_: OTTLA_LOG_RETENTION_HOURS is log.retention.hours. In names of
 // listeners __ stands for _ and ___ for -.
 func (l *Loader) Env(environ []string) {
@@ -169,7 +176,7 @@ func (l *Loader) Env(environ []string) {
 	for _, kv := range environ {
 		key, value, ok := strings.Cut(kv, "=")
 		rest, ours := strings.CutPrefix(key, EnvPrefix)
-		if !ok || !ours || rest == "" {
+		if !ok || !ours || rest == "" || key == EnvBootstrap {
 			continue
 		}
 		name := strings.ToLower(rest)
@@ -178,7 +185,11 @@ func (l *Loader) Env(environ []string) {
 			continue
 		}
 		r := strings.NewReplacer("___", "-", "__", "_", "_", ".")
-		l.add("environment "+key, r.Replace(name), value)
+		name = r.Replace(name)
+		if _, known := Lookup(Broker, name); !known && serviceLinks.MatchString(key) {
+			continue
+		}
+		l.add("environment "+key, name, value)
 	}
 }
 
@@ -240,7 +251,7 @@ func (l *Loader) unknown(place, name string) {
 		l.refuse(place, "there is no setting %q; the nearest name is %q", name, near)
 		return
 	}
-	l.refuse(place, "there is no setting %q", name)
+	l.refuse(place, "there is no setting %q; docs/configs.md lists them", name)
 }
 
 // Result gives the settings, what was ignored with its reason, and every problem at once (Problems) or nil.

@@ -94,3 +94,25 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+// A broker must start where the tools' own variable is set, and in a container beside a service that is called ottla.
+func TestEnvironmentOfOthers(t *testing.T) {
+	var l Loader
+	l.Env([]string{
+		"OTTLA_BOOTSTRAP=localhost:9092", "OTTLA_LOG_RETENTION_HOURS=3", "HOME=/root",
+		"OTTLA_PORT=tcp://10.0.0.1:9092", "OTTLA_SERVICE_HOST=10.0.0.1", "OTTLA_SERVICE_PORT=9092", "OTTLA_SERVICE_PORT_KAFKA=9092",
+		"OTTLA_PORT_9092_TCP=tcp://10.0.0.1:9092", "OTTLA_PORT_9092_TCP_ADDR=10.0.0.1", "OTTLA_PORT_9092_TCP_PORT=9092", "OTTLA_PORT_9092_TCP_PROTO=tcp",
+		"OTTLA_HEADLESS_SERVICE_HOST=10.0.0.1",
+	})
+	got, _, err := l.Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 1 || got["log.retention.hours"] != "3" {
+		t.Errorf("settings %v", got)
+	}
+	l.Env([]string{"OTTLA_LOG_RETENTION_HUORS=3"})
+	if _, _, err = l.Result(); err == nil || !strings.Contains(err.Error(), "log.retention.hours") {
+		t.Errorf("a slip of the pen is told as %v", err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -158,13 +159,24 @@ func (m *Manager) unlock() {
 	}
 }
 
+// dirError says what to do about a log dir that cannot be opened.
+func dirError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return fmt.Errorf("another broker is running on it (%w); stop that one, or give this one another folder", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w; the user who runs the broker must be able to write there", err)
+	}
+	return fmt.Errorf("%w; log.dirs (--data) must name a folder that is there or can be made", err)
+}
+
 func (m *Manager) openDir(p string) (*dir, error) {
 	if err := makeDir(m.o.FS, p); err != nil {
-		return nil, err
+		return nil, dirError(err)
 	}
 	lock, err := m.o.FS.Lock(path.Join(p, ".lock"))
 	if err != nil {
-		return nil, fmt.Errorf("%w; is another broker running on it?", err)
+		return nil, dirError(err)
 	}
 	d := &dir{path: p, lock: lock, existing: map[TopicPartition][16]byte{}, points: map[TopicPartition]points{}, stale: map[TopicPartition]bool{}}
 	if err := m.readDir(d); err != nil {

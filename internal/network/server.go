@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -159,7 +160,7 @@ func (s *Server) Listen() error {
 				_ = o.nl.Close()
 				o.nl = nil
 			}
-			return fmt.Errorf("open listener %s: %w; is another process using the port? (see `listeners`)", l.Endpoint, err)
+			return fmt.Errorf("open listener %s: %w; %s", l.Endpoint, err, listenRemedy(err))
 		}
 		l.nl, l.addr = nl, nl.Addr()
 	}
@@ -388,4 +389,20 @@ func (s *Server) tune(nc net.Conn) {
 	if n := s.opts.ReceiveBufferBytes; n > 0 {
 		_ = tcp.SetReadBuffer(n)
 	}
+}
+
+// listenRemedy is what to do about a listener that cannot be opened.
+func listenRemedy(err error) string {
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process has the port: stop it, or choose another port in `listeners` (--port; 0 picks a free one)"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this machine has no such address: `listeners` (--host) takes one of its own, or none for all of them; what clients are told is `advertised.listeners`"
+	case errors.Is(err, syscall.EACCES):
+		return "this user may not open that port: choose one from 1024 up in `listeners` (--port)"
+	case errors.As(err, &dns):
+		return "the name in `listeners` (--host) is not known on this machine"
+	}
+	return "see `listeners`"
 }
