@@ -3,8 +3,10 @@ package api
 import (
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/wire"
@@ -14,6 +16,12 @@ import (
 // assignment. v1: subscriptions by regular expression, and members that choose their own id. The offsets topic is made by the first join.
 
 func consumerGroupHeartbeat(c *Call, q *kmsg.ConsumerGroupHeartbeatRequest) {
+	if c.Image().Feature(controller.GroupVersion) == 0 {
+		resp := kmsg.NewPtrConsumerGroupHeartbeatResponse()
+		resp.ErrorCode = kerr.UnsupportedVersion.Code
+		c.Reply(resp)
+		return
+	}
 	rc := c.client()
 	groupWrite(c, "consumer-group-heartbeat", q.Group, func(s *group.Shard, now time.Time, _ coordinator.Token) (coordinator.Result[*kmsg.ConsumerGroupHeartbeatResponse], error) {
 		return s.ConsumerGroupHeartbeat(now, rc, q, everyTopic)

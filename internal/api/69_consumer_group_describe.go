@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/wire"
 )
@@ -23,6 +24,11 @@ func consumerGroupDescribe(c *Call, q *kmsg.ConsumerGroupDescribeRequest) {
 			out = append(out, g)
 		}
 		return out
+	}
+	if c.Image().Feature(controller.GroupVersion) == 0 {
+		resp.Groups = refuse(q.Groups, kerr.UnsupportedVersion)
+		c.Reply(resp)
+		return
 	}
 	resp.Groups = refuse(left, kerr.CoordinatorNotAvailable)
 	all := newGather(len(byPartition), func(parts [][]kmsg.ConsumerGroupDescribeResponseGroup) {

@@ -45,6 +45,7 @@ type Deps struct {
 	Values      func() *config.Values
 	TopicValues func(topic string) *config.Values // with the topic's own settings
 	Controller  Controller
+	Quorum      Quorum
 	Replicas    *replica.Manager
 	Logs        *log.Manager
 	Groups      *coordinator.Runtime[*group.Shard]

@@ -1,9 +1,13 @@
 package controller
 
 import (
+	"slices"
+	"strconv"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/wire"
 	"github.com/ottla/ottla/internal/wire/schema"
@@ -13,6 +17,11 @@ import (
 const (
 	eligibleLeaderReplicas = "eligible.leader.replicas.version"
 	kraftVersion           = "kraft.version"
+
+	GroupVersion       = "group.version"       // 1: the consumer protocol
+	ShareVersion       = "share.version"       // 1: share groups; 2: renewal and dead letters
+	StreamsVersion     = "streams.version"     // 1: streams groups
+	TransactionVersion = "transaction.version" // 2: KIP-890
 )
 
 // DefaultMetadataVersion is the metadata.version that a new cluster starts with: the level of Kafka 4.4.
@@ -22,12 +31,12 @@ const DefaultMetadataVersion = 33
 func SupportedFeatures() []metadata.FeatureRange {
 	return []metadata.FeatureRange{
 		{Name: eligibleLeaderReplicas, Min: 0, Max: 1},
-		{Name: "group.version", Min: 0, Max: 1},
+		{Name: GroupVersion, Min: 0, Max: 1},
 		{Name: kraftVersion, Min: 0, Max: 1},
 		{Name: metadata.MetadataVersion, Min: 7, Max: DefaultMetadataVersion},
-		{Name: "share.version", Min: 0, Max: 2},
-		{Name: "streams.version", Min: 0, Max: 1},
-		{Name: "transaction.version", Min: 0, Max: 2},
+		{Name: ShareVersion, Min: 0, Max: 2},
+		{Name: StreamsVersion, Min: 0, Max: 1},
+		{Name: TransactionVersion, Min: 0, Max: 2},
 	}
 }
 
@@ -73,36 +82,26 @@ const (
 	unsafeDowngrade = 3
 )
 
-// UpdateFeatures raises or lowers feature levels, all of a request or none.
+// UpdateFeatures raises or lowers feature levels, all of a request or none. Version 0 can only raise them.
 func (c *Controller) UpdateFeatures(img *metadata.Image, req *kmsg.UpdateFeaturesRequest, _ Env) (Records, *kmsg.UpdateFeaturesResponse) {
 	resp := kmsg.NewPtrUpdateFeaturesResponse()
 	var records Records
-	seen := map[string]bool{}
-	fail := func(err error) (Records, *kmsg.UpdateFeaturesResponse) {
-		resp.ErrorCode, resp.ErrorMessage = status(err)
-		return nil, resp
-	}
 	for _, u := range req.FeatureUpdates {
-		if seen[u.Feature] {
-			return fail(wire.Errorf(kerr.InvalidRequest, "Feature %s is named more than once.", u.Feature))
-		}
-		seen[u.Feature] = true
 		typ := u.UpgradeType
 		if req.Version == 0 {
-			if typ = upgrade; u.AllowDowngrade {
-				typ = safeDowngrade
-			}
+			typ = upgrade
 		}
-		m, err := c.updateFeature(img, u.Feature, u.MaxVersionLevel, typ)
+		recs, err := c.updateFeature(img, u.Feature, u.MaxVersionLevel, typ)
 		if err != nil {
-			return fail(wire.Errorf(kerr.InvalidUpdateVersion, "The update failed for all features since the following feature had an error: Invalid update version %d for feature %s. %s", u.MaxVersionLevel, u.Feature, err))
+			resp.ErrorCode, resp.ErrorMessage = status(wire.Errorf(kerr.InvalidUpdateVersion, "The update failed for all features since the following feature had an error: %s", err))
+			resp.Results = nil
+			return nil, resp
 		}
-		if m != nil {
-			records.add(m)
-		}
+		records = append(records, recs...)
 		if req.Version <= 1 {
 			r := kmsg.NewUpdateFeaturesResponseResult()
-			r.Feature = u.Feature
+			none := "NONE"
+			r.Feature, r.ErrorMessage = u.Feature, &none
 			resp.Results = append(resp.Results, r)
 		}
 	}
@@ -112,40 +111,75 @@ func (c *Controller) UpdateFeatures(img *metadata.Image, req *kmsg.UpdateFeature
 	return records, resp
 }
 
-// updateFeature gives the record that sets a feature's level, nil where it is there already.
-func (c *Controller) updateFeature(img *metadata.Image, name string, level int16, typ int8) (schema.Message, error) {
-	var known *metadata.FeatureRange
-	for _, f := range SupportedFeatures() {
-		if f.Name == name {
-			known = &f
-		}
+// updateFeature gives the records that set a feature's level, none where it is there already.
+func (c *Controller) updateFeature(img *metadata.Image, name string, level int16, typ int8) (Records, error) {
+	now := img.Feature(name)
+	if name == kraftVersion {
+		now = 1
 	}
-	switch now := img.Feature(name); {
+	bad := func(format string, args ...any) error {
+		return sentence("Invalid update version %d for feature %s. "+format, append([]any{level, name}, args...)...)
+	}
+	if err := c.checkLevel(img, name, level, bad); err != nil {
+		return nil, err
+	}
+	switch {
 	case typ < upgrade || typ > unsafeDowngrade:
-		return nil, sentence("The controller does not support the given upgrade type.")
-	case known == nil:
-		return nil, sentence("Local controller %d does not support this feature.", c.node)
-	case level < known.Min || level > known.Max:
-		return nil, sentence("Local controller %d only supports versions %d-%d", c.node, known.Min, known.Max)
-	case name == kraftVersion && level != 1:
-		return nil, sentence("Can't lower the level of this feature.")
-	case level == now || name == kraftVersion:
-		return nil, nil
+		return nil, bad("The controller does not support the given upgrade type.")
+	case level < now && name == kraftVersion:
+		return nil, bad("Can't downgrade the version of this feature.")
 	case level < now && typ == upgrade:
-		return nil, sentence("Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade.")
-	case level < now && name == metadata.MetadataVersion:
-		return nil, sentence("Lowering metadata.version would lose records; it is refused.")
+		return nil, bad("Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe downgrade.")
 	case level > now && typ != upgrade:
-		return nil, sentence("Can't downgrade to a newer version.")
+		return nil, bad("Can't downgrade to a newer version.")
+	case level < now && name == metadata.MetadataVersion && typ == safeDowngrade:
+		return nil, sentence("Unsupported metadata.version downgrade from %d to %d. Refusing to perform the requested downgrade because it might delete metadata information.", now, level)
+	case level < now && name == metadata.MetadataVersion:
+		return nil, sentence("Unsupported metadata.version downgrade from %d to %d. Unsafe metadata downgrade is not supported in this version.", now, level)
+	case level == now:
+		return nil, nil
+	}
+	var records Records
+	records.add(&schema.FeatureLevelRecord{Name: name, FeatureLevel: level})
+	if name == eligibleLeaderReplicas && now == 0 {
+		c.settleMinISR(img, &records)
+	}
+	return records, nil
+}
+
+// checkLevel refuses levels that this release or a registered broker does not know.
+func (c *Controller) checkLevel(img *metadata.Image, name string, level int16, bad func(format string, args ...any) error) error {
+	supported := SupportedFeatures()
+	i := slices.IndexFunc(supported, func(f metadata.FeatureRange) bool { return f.Name == name })
+	switch {
+	case level < 0:
+		return bad("A feature version cannot be less than 0.")
+	case i < 0 && level == 0:
+		return bad("Feature %s not found.", name)
+	case i < 0:
+		return bad("Local controller %d does not support this feature.", c.node)
+	case level < supported[i].Min || level > supported[i].Max:
+		return bad("Local controller %d only supports versions %d-%d", c.node, supported[i].Min, supported[i].Max)
 	}
 	for _, b := range img.Brokers() {
-		ok := false
-		for _, f := range b.Features {
-			ok = ok || f.Name == name && f.Min <= level && level <= f.Max
-		}
+		ok := slices.ContainsFunc(b.Features, func(f metadata.FeatureRange) bool { return f.Name == name && f.Min <= level && level <= f.Max })
 		if !ok && level > 0 {
-			return nil, sentence("Broker %d does not support this feature.", b.ID)
+			return bad("Broker %d does not support this feature.", b.ID)
 		}
 	}
-	return &schema.FeatureLevelRecord{Name: name, FeatureLevel: level}, nil
+	return nil
+}
+
+// settleMinISR makes min.insync.replicas the same for every broker, as eligible leader replicas need it: a default of the
+// cluster, and none of a single broker.
+func (c *Controller) settleMinISR(img *metadata.Image, records *Records) {
+	if _, ok := img.Config(metadata.BrokerConfig, "")[minISR]; !ok {
+		value := strconv.Itoa(int(config.MinInsyncReplicas.Get(c.static)))
+		records.add(&schema.ConfigRecord{ResourceType: metadata.BrokerConfig, Name: minISR, Value: &value})
+	}
+	for _, name := range img.ConfigResources(metadata.BrokerConfig) {
+		if _, ok := img.Config(metadata.BrokerConfig, name)[minISR]; ok && name != "" {
+			records.add(&schema.ConfigRecord{ResourceType: metadata.BrokerConfig, ResourceName: name, Name: minISR})
+		}
+	}
 }

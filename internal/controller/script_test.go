@@ -22,6 +22,10 @@ import (
 //	delete                          names
 //	alter / replace [validate]      lines: topic|broker|group|metrics|logger name: set|delete|append|subtract key[=value] ...
 //	producer-ids id=                features lines: name level type
+//	elect [type=n] [all]            lines: topic partition
+//	reassign [fixed]                lines: topic partition 1,2 | cancel | none
+//	unregister id=
+//	change                          lines: topic partition leader 1,2 (isr)
 //	show                            the partitions and settings
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -114,9 +118,18 @@ func (w *world) command(d *datadriven.TestData) string {
 		for _, t := range w.img.SortedTopics() {
 			fmt.Fprintf(&b, "%s %v\n", t.Name, w.img.Config(metadata.TopicConfig, t.Name))
 			for n, p := range t.Partitions {
-				fmt.Fprintf(&b, "  %d: leader %d epoch %d replicas %v isr %v\n", n, p.Leader, p.LeaderEpoch, p.Replicas, p.ISR)
+				fmt.Fprintf(&b, "  %d: leader %d epoch %d replicas %v isr %v", n, p.Leader, p.LeaderEpoch, p.Replicas, p.ISR)
+				if len(p.Adding)+len(p.Removing) > 0 {
+					fmt.Fprintf(&b, " adding %v removing %v", p.Adding, p.Removing)
+				}
+				if p.RecoveryState != 0 {
+					fmt.Fprint(&b, " recovering")
+				}
+				fmt.Fprintln(&b)
 			}
 		}
+	case "elect", "reassign", "unregister", "change":
+		w.scriptPlaces(&b, d, env)
 	default:
 		w.t.Fatalf("unknown command %s", d.Cmd)
 	}

@@ -91,6 +91,9 @@ func (s *Store) NodeID() int32 { return s.node }
 // Epoch is the leader epoch of this incarnation.
 func (s *Store) Epoch() int32 { return s.epoch }
 
+// Voter is the id of the directory that holds this log.
+func (s *Store) Voter() metadata.UUID { return s.dirIDs[s.o.Dir] }
+
 // IsNew says whether Open began a new cluster.
 func (s *Store) IsNew() bool { return s.isNew }
 

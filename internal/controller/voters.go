@@ -1,0 +1,60 @@
+package controller
+
+import (
+	"encoding/base64"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/wire"
+	"github.com/ottla/ottla/internal/wire/schema"
+)
+
+// UnregisterBroker forgets a broker that has gone for good. The broker that runs this controller stays.
+func (c *Controller) UnregisterBroker(img *metadata.Image, req *kmsg.UnregisterBrokerRequest, _ Env) (Records, *kmsg.UnregisterBrokerResponse) {
+	resp := kmsg.NewPtrUnregisterBrokerResponse()
+	b := img.Broker(req.BrokerID)
+	var err error
+	switch {
+	case b == nil:
+		err = wire.Errorf(kerr.BrokerIDNotRegistered, "Broker ID %d is not currently registered", req.BrokerID)
+	case b.ID == c.node:
+		err = wire.Errorf(kerr.InvalidRequest, "Broker %d answers this request; it cannot be unregistered while it runs.", b.ID)
+	case !b.Fenced:
+		err = wire.Errorf(kerr.InvalidRequest, "Broker %d is up; stop it before it is unregistered.", b.ID)
+	}
+	if err != nil {
+		resp.ErrorCode, resp.ErrorMessage = status(err)
+		return nil, resp
+	}
+	var records Records
+	records.add(&schema.UnregisterBrokerRecord{BrokerID: b.ID, BrokerEpoch: b.Epoch})
+	return records, resp
+}
+
+// Voter is one member of the quorum that keeps the metadata.
+type Voter struct {
+	ID  int32
+	Dir metadata.UUID
+}
+
+func (v Voter) String() string {
+	return fmt.Sprintf("ReplicaKey(id=%d, directoryId=%s)", v.ID, base64.RawURLEncoding.EncodeToString(v.Dir[:]))
+}
+
+// CheckVoters refuses a change of the quorum: this release has one voter, which can neither be left nor joined.
+func CheckVoters(img *metadata.Image, now Voter, clusterID *string, change Voter, add bool) error {
+	switch {
+	case clusterID != nil && *clusterID != img.ClusterID():
+		return wire.Errorf(kerr.InconsistentClusterID, "The given id \"%s\" doesn't match the cluster id \"%s\"", *clusterID, img.ClusterID())
+	case add && change.ID == now.ID:
+		return wire.Errorf(kerr.DuplicateVoter, "The voter id for %s is already part of the set of voters [%s].", change, now)
+	case add:
+		return wire.Errorf(kerr.UnsupportedVersion, "This release keeps its metadata on one node; voters cannot be added.")
+	case change != now:
+		return wire.Errorf(kerr.VoterNotFound, "Cannot remove voter %s from the set of voters [%s]", change, now)
+	}
+	return wire.Errorf(kerr.InvalidRequest, "Voter %s is the only one; it cannot be removed.", now)
+}
