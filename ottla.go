@@ -58,6 +58,7 @@ type Options struct {
 // Broker is a running broker.
 type Broker struct {
 	b        *broker.Broker
+	disk     vfs.OS
 	addr     string
 	dataDir  string
 	warnings []string
@@ -69,7 +70,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	bo := broker.Options{FS: vfs.OS{}, Clock: clock.Real{}, Values: values, NodeID: nodeID(values), Logger: o.Logger, Level: o.Level, Registerer: o.Registerer}
+	bo := broker.Options{Clock: clock.Real{}, Values: values, NodeID: nodeID(values), Logger: o.Logger, Level: o.Level, Registerer: o.Registerer}
 	if bo.Logger == nil {
 		bo.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -80,7 +81,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		bo.LogDirs = append(bo.LogDirs, strings.TrimSuffix(d, "/"))
 	}
 	if o.InMemory {
-		bo.FS, bo.LogDirs = vfs.NewMem(), []string{"/data"}
+		bo.LogDirs = []string{"/data"}
 	}
 	protocols, err := network.ParseProtocolMap(config.ListenerSecurityProtocolMap.Get(values))
 	if err != nil {
@@ -105,11 +106,16 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		}
 		bo.Listeners = append(bo.Listeners, l)
 	}
+	var disk vfs.OS
+	if bo.FS = vfs.NewMem(); !o.InMemory {
+		disk = vfs.NewOS()
+		bo.FS = disk
+	}
 	b, err := broker.Start(ctx, bo)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, disk.Close())
 	}
-	out := &Broker{b: b, dataDir: strings.Join(bo.LogDirs, ","), warnings: warnings, addr: "ottla:9092"}
+	out := &Broker{b: b, disk: disk, dataDir: strings.Join(bo.LogDirs, ","), warnings: warnings, addr: "ottla:9092"}
 	if !o.PipeOnly {
 		out.addr = dialable(b.Addr())
 	}
@@ -255,7 +261,9 @@ func (b *Broker) Dial(_ context.Context, _, addr string) (net.Conn, error) {
 }
 
 // Close stops the broker: answers what is under way, flushes, closes. Nothing of it runs afterwards.
-func (b *Broker) Close(ctx context.Context) error { return b.b.Close(ctx) }
+func (b *Broker) Close(ctx context.Context) error {
+	return errors.Join(b.b.Close(ctx), b.disk.Close())
+}
 
 // realTime is the machine's clock, or that of a testing/synctest bubble.
 var realTime = vnet.Time{Now: time.Now, AfterFunc: func(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }}

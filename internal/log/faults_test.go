@@ -17,7 +17,12 @@ import (
 // slowManager writes no checkpoint files by itself, so that a crash finds those of its start.
 func slowManager(t *testing.T, fs vfs.FS, dirs ...string) *Manager {
 	t.Helper()
-	m, err := NewManager(ManagerOptions{FS: fs, Clock: clock.Real{}, Logger: slog.New(slog.DiscardHandler), Dirs: dirs,
+	return slowManagerAt(t, fs, clock.Real{}, dirs...)
+}
+
+func slowManagerAt(t *testing.T, fs vfs.FS, c clock.Clock, dirs ...string) *Manager {
+	t.Helper()
+	m, err := NewManager(ManagerOptions{FS: fs, Clock: c, Logger: slog.New(slog.DiscardHandler), Dirs: dirs,
 		JournalFiles: 3, JournalFileBytes: 256 << 10, DirectThresholdBytes: 32 << 10, CheckpointInterval: time.Hour, DiskReserveBytes: 1,
 		Cleaner: CleanerOptions{Backoff: time.Hour, MapBytes: 1 << 20}})
 	if err != nil {

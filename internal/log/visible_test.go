@@ -1,6 +1,7 @@
 package log
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,17 +13,16 @@ import (
 // setClock shows a time that the test sets; its timers are real.
 type setClock struct {
 	clock.Real
-	ms int64
+	ms atomic.Int64
 }
 
-func (c *setClock) Now() time.Time { return time.UnixMilli(c.ms) }
+func (c *setClock) Now() time.Time { return time.UnixMilli(c.ms.Load()) }
 
 // If this fails, exact retention shows records past their time, hides younger ones, or works where it was not asked for.
 func TestExactRetention(t *testing.T) {
-	m := slowManager(t, vfs.NewMem(), "/data")
-	defer closeManager(t, m)
 	c := &setClock{}
-	m.o.Clock = c
+	m := slowManagerAt(t, vfs.NewMem(), c, "/data")
+	defer closeManager(t, m)
 	cfg := DefaultConfig()
 	cfg.RetentionMs = 1000
 	l := open(t, m, 1, cfg)
@@ -39,7 +39,7 @@ func TestExactRetention(t *testing.T) {
 	}
 	look := func(now, from int64) int64 {
 		t.Helper()
-		c.ms = now
+		c.ms.Store(now)
 		at, err := l.Visible(from, l.HighWatermark())
 		if err != nil {
 			t.Fatal(err)
