@@ -18,6 +18,7 @@ import (
 	"github.com/ottla/ottla/internal/network"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
+	"github.com/ottla/ottla/internal/sharefetch"
 )
 
 // Controller runs an operation of the cluster's brain. op is called with the newest image and returns the records to
@@ -50,6 +51,7 @@ type Deps struct {
 	Logs        *log.Manager
 	Groups      *coordinator.Runtime[*group.Shard]
 	Sessions    *fetchsession.Cache
+	Shares      *sharefetch.Manager
 	ProducerIDs ProducerIDs
 	Loggers     Loggers
 	Clock       clock.Clock

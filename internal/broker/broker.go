@@ -30,6 +30,8 @@ import (
 	"github.com/ottla/ottla/internal/network"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
+	"github.com/ottla/ottla/internal/share"
+	"github.com/ottla/ottla/internal/sharefetch"
 	"github.com/ottla/ottla/internal/timewheel"
 	"github.com/ottla/ottla/internal/vfs"
 	"github.com/ottla/ottla/internal/wire/schema"
@@ -115,12 +117,14 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	settings.node = itoa(node)
 	settings.refresh(b.store.Image())
 	var groups *coordinator.Runtime[*group.Shard]
+	var shares *sharefetch.Manager
 	replicas := replica.NewManager(replica.Options{
 		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
 		OnCommitted: func(tp log.TopicPartition, hw int64) {
 			if tp.Topic == offsetsTopic {
 				groups.OnHighWatermark(tp.Partition, hw)
 			}
+			shares.Committed(tp)
 		},
 	})
 	groups = coordinator.New(coordinator.Options[*group.Shard]{
@@ -131,10 +135,17 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		WriteTimeout: ms(int64(config.OffsetsCommitTimeoutMs.Get(o.Values))), LoadBytes: int(config.OffsetsLoadBufferSize.Get(o.Values)),
 	})
+	brain := &brain{ctl: controller.New(node, o.Values)}
+	shares = sharefetch.New(sharefetch.Options{
+		Source: &shareSource{image, replicas}, Persister: new(share.Memory), Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
+		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, clock: o.Clock},
+		MaxSessions: int(config.GroupShareMaxShareSessions.Get(o.Values)),
+	})
 	b.loop = loop.New(loop.Options{
 		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: b.store.MaybeSnapshot,
-		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}},
+		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &sharePublisher{node, shares}},
 	})
+	brain.loop = b.loop
 	if err := b.loop.Start(); err != nil {
 		return err
 	}
@@ -143,13 +154,12 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	if err := b.listen(&o); err != nil {
 		return err
 	}
-	brain := &brain{ctl: controller.New(node, o.Values), loop: b.loop}
 	epoch, err := b.register(ctx, o, brain, node)
 	if err != nil {
 		return err
 	}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups,
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Shares: shares,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
 		Loggers:     newLoggers(o.Level), Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
@@ -161,6 +171,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	b.onStop("network", b.server.Close)
 	// What waits for records or for other members is answered first, else the network would wait for it.
 	b.onStop("groups", groups.Close)
+	b.onStop("share groups", func(context.Context) error { shares.Close(); return nil })
 	b.onStop("waiting fetches", func(context.Context) error { replicas.Drain(); return nil })
 	background, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel

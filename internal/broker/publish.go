@@ -27,6 +27,8 @@ func (p *settingsPublisher) OnMetadata(delta *metadata.Delta, img *metadata.Imag
 			}
 		case metadata.TopicConfig:
 			p.s.forget(r.Name)
+		case metadata.GroupConfig:
+			p.s.forgetGroup(r.Name)
 		}
 	}
 	for _, t := range delta.Topics() {

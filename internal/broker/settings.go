@@ -19,12 +19,14 @@ type settings struct {
 	image  func() *metadata.Image
 	values atomic.Pointer[config.Values]
 	topics atomic.Pointer[sync.Map] // name -> *config.Values; replaced when the broker's own values change
+	groups atomic.Pointer[sync.Map] // id -> sharefetch.GroupSettings; likewise
 }
 
 func newSettings(static *config.Values, image func() *metadata.Image) *settings {
 	s := &settings{static: static, image: image}
 	s.values.Store(static)
 	s.topics.Store(new(sync.Map))
+	s.groups.Store(new(sync.Map))
 	return s
 }
 
@@ -33,8 +35,12 @@ func (s *settings) refresh(img *metadata.Image) (refused []error) {
 	v, refused := s.static.WithDynamic(img.Config(metadata.BrokerConfig, ""), img.Config(metadata.BrokerConfig, s.node))
 	s.values.Store(v)
 	s.topics.Store(new(sync.Map))
+	s.groups.Store(new(sync.Map))
 	return refused
 }
+
+// forgetGroup drops what is known of a group whose settings changed.
+func (s *settings) forgetGroup(id string) { s.groups.Load().Delete(id) }
 
 // forget drops what is known of a topic whose settings changed.
 func (s *settings) forget(topic string) { s.topics.Load().Delete(topic) }

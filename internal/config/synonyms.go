@@ -54,6 +54,7 @@ var chains = map[string][]string{
 var groupOwn = map[string]bool{
 	"errors.deadletterqueue.copy.record.enable": true, "errors.deadletterqueue.topic.name": true, "share.auto.offset.reset": true,
 	"share.isolation.level": true, "share.renew.acknowledge.enable": true,
+	"share.redelivery.delay.ms": true, "share.redelivery.delay.max.ms": true, "share.order": true,
 	"consumer.assignor.offload.enable": true, "share.assignor.offload.enable": true, "streams.acceptable.recovery.lag": true,
 	"streams.assignor.offload.enable": true, "streams.num.warmup.replicas": true, "streams.task.offset.interval.ms": true,
 }

@@ -55,6 +55,13 @@ func (s Slice) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// Sub is the part of the slice from its byte from up to its byte to. It takes the slice's place: one of the two is released.
+func (s Slice) Sub(from, to int64) Slice {
+	s.pos += from
+	s.n = int(to - from)
+	return s
+}
+
 // Release lets the file go; it is called once for a slice that is not empty, and may be for one that is.
 func (s Slice) Release() {
 	if s.file != nil {
