@@ -2,6 +2,7 @@
 # make check        the quick half: format, vet, staticcheck, the law, unit tests
 # make bench        Go benchmarks;  make bench-kafka: side by side with Apache Kafka
 # make fuzz         every fuzz target, FUZZTIME each (default 30s)
+# make abuse       hostile clients against a real broker process
 # make crash RUNS=50, make golden GOLDEN_DIR=...   longer runs, on demand
 SHELL := /bin/bash
 GO ?= go
@@ -13,12 +14,12 @@ RUNS ?= 5
 # What runs goroutines of its own, and so is tested with the race detector.
 SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet
 
-.PHONY: build test check vet unit race interop crash golden bench bench-kafka fuzz docs
+.PHONY: build test check vet unit race interop crash abuse golden bench bench-kafka fuzz docs
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ottla
 
-test: check race interop crash
+test: check race interop crash abuse
 	@echo "all of it passed; the lines with SKIP above say what this machine could not run, and why"
 
 check: vet unit
@@ -37,6 +38,10 @@ race:
 # Real clients, and the files of real brokers. The skips are printed with their reasons.
 interop:
 	@set -o pipefail; $(GO) test -count=1 -v -timeout 25m ./test/interop ./test/ondisk 2>&1 | grep -E '^(---|===|\s+---|ok|FAIL|PASS|panic)|SKIP|skip|_test.go' | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+
+# Hostile and broken clients against a real process.
+abuse:
+	$(GO) test -count=1 -v -timeout 15m ./test/abuse
 
 crash:
 	OTTLA_CRASH_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 45m ./test/crash ./test/peer

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -27,6 +28,12 @@ func offsetFetch(c *Call, q *kmsg.OffsetFetchRequest) {
 		}
 		groups = []kmsg.OffsetFetchRequestGroup{g}
 	}
+	whole := map[string]bool{}
+	groups = slices.DeleteFunc(groups, func(g kmsg.OffsetFetchRequestGroup) bool { // all offsets of a group are given once
+		again := g.Topics == nil && whole[g.Group]
+		whole[g.Group] = whole[g.Group] || g.Topics == nil
+		return again
+	})
 	all := newGather(len(groups), func(answers []kmsg.OffsetFetchResponseGroup) { c.replyOffsets(answers) })
 	for i := range groups {
 		c.fetchGroup(&groups[i], q.RequireStable, func(a kmsg.OffsetFetchResponseGroup) { all.put(i, a) })

@@ -12,15 +12,21 @@ import (
 
 func describeProducers(c *Call, q *kmsg.DescribeProducersRequest) {
 	resp := kmsg.NewPtrDescribeProducersResponse()
+	asked := map[log.TopicPartition]bool{}
 	for _, t := range q.Topics {
 		rt := kmsg.NewDescribeProducersResponseTopic()
 		rt.Topic = t.Topic
 		for _, p := range t.Partitions {
+			tp := log.TopicPartition{Topic: t.Topic, Partition: p}
+			if asked[tp] {
+				continue
+			}
+			asked[tp] = true
 			rp := kmsg.NewDescribeProducersResponseTopicPartition()
 			rp.Partition = p
 			if topic := c.Image().Topic(t.Topic); topic == nil || topic.Partition(p) == nil {
 				rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			} else if l, err := c.openLog(log.TopicPartition{Topic: t.Topic, Partition: p}); err != nil {
+			} else if l, err := c.openLog(tp); err != nil {
 				rp.ErrorCode, rp.ErrorMessage = wire.CodeOf(err), wire.MessageOf(err)
 			} else {
 				for _, i := range l.ActiveProducers() {

@@ -38,7 +38,12 @@ func gone(err error) bool { return err == context.Canceled }
 // perPartition splits ids by the partition that owns them. Ids of an offsets topic that is not there yet come back as left.
 func (c *Call) perPartition(ids []string) (byPartition map[int32][]string, left []string) {
 	byPartition = map[int32][]string{}
+	asked := make(map[string]bool, len(ids))
 	for _, id := range ids {
+		if asked[id] {
+			continue // once is enough: an answer is far larger than the question
+		}
+		asked[id] = true
 		p, ok := groupPartition(c.Image(), id)
 		if !ok {
 			left = append(left, id)

@@ -28,14 +28,14 @@ func (c *Controller) IncrementalAlterConfigs(img *metadata.Image, req *kmsg.Incr
 	for i, r := range req.Resources {
 		keys[i] = resourceKey(int8(r.ResourceType), r.ResourceName)
 	}
-	twice := duplicates(keys)
+	twice := setOf(duplicates(keys))
 	for i := range req.Resources {
 		r := &req.Resources[i]
 		a := kmsg.NewIncrementalAlterConfigsResponseResource()
 		a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
 		var recs Records
 		err := error(wire.Errorf(kerr.InvalidRequest, "Each resource must appear at most once."))
-		if !slices.Contains(twice, keys[i]) {
+		if !twice[keys[i]] {
 			recs, err = c.alterResource(img, r)
 		}
 		a.ErrorCode, a.ErrorMessage = status(err)
@@ -107,12 +107,17 @@ func (c *Controller) apply(img *metadata.Image, set map[string]string, typ int8,
 		if !isSet {
 			now = c.listDefault(img, typ, d)
 		}
-		items := splitList(now)
-		for _, v := range splitList(*s.Value) {
-			if s.Op == kmsg.IncrementalAlterConfigOpSubtract {
-				items = slices.DeleteFunc(items, func(x string) bool { return x == v })
-			} else if !slices.Contains(items, v) {
-				items = append(items, v)
+		items, named := splitList(now), splitList(*s.Value)
+		if s.Op == kmsg.IncrementalAlterConfigOpSubtract {
+			gone := setOf(named)
+			items = slices.DeleteFunc(items, func(x string) bool { return gone[x] })
+		} else {
+			have := setOf(items)
+			for _, v := range named {
+				if !have[v] {
+					have[v] = true
+					items = append(items, v)
+				}
 			}
 		}
 		set[s.Name] = strings.Join(items, ",")
@@ -264,14 +269,14 @@ func (c *Controller) AlterConfigs(img *metadata.Image, req *kmsg.AlterConfigsReq
 	for i, r := range req.Resources {
 		keys[i] = resourceKey(int8(r.ResourceType), r.ResourceName)
 	}
-	twice := duplicates(keys)
+	twice := setOf(duplicates(keys))
 	for i := range req.Resources {
 		r := &req.Resources[i]
 		a := kmsg.NewAlterConfigsResponseResource()
 		a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
 		var recs Records
 		err := error(wire.Errorf(kerr.InvalidRequest, "Each resource must appear at most once."))
-		if !slices.Contains(twice, keys[i]) {
+		if !twice[keys[i]] {
 			recs, err = c.replaceResource(img, r)
 		}
 		a.ErrorCode, a.ErrorMessage = status(err)

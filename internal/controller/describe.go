@@ -11,12 +11,29 @@ import (
 	"github.com/ottla/ottla/internal/wire"
 )
 
+// An answer with documentation takes a thousand times what asks for it, so it has a bound: about so many bytes, counted as so many
+// for each setting besides its documentation.
+const (
+	maxDescribedBytes = 64 << 20
+	describedBytes    = 100
+)
+
 // DescribeConfigs answers for the resources that the client may describe. v are this broker's settings; loggers are
 // its loggers and their levels. It does not use the controller's state: any broker answers for itself.
 func DescribeConfigs(img *metadata.Image, node int32, v *config.Values, loggers map[string]string, req *kmsg.DescribeConfigsRequest) *kmsg.DescribeConfigsResponse {
 	resp := kmsg.NewPtrDescribeConfigsResponse()
+	size, asked := 0, map[string]bool{}
 	for i := range req.Resources {
 		r := &req.Resources[i]
+		if key := resourceKey(int8(r.ResourceType), r.ResourceName); asked[key] && len(r.ConfigNames) == 0 {
+			continue // the whole of it is there, or part of it and a client that repeats itself
+		} else if asked[key] = true; size > maxDescribedBytes {
+			a := kmsg.NewDescribeConfigsResponseResource()
+			a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
+			a.ErrorCode, a.ErrorMessage = status(wire.Errorf(kerr.InvalidRequest, "The answer would be larger than %d bytes; describe fewer resources at a time", maxDescribedBytes))
+			resp.Resources = append(resp.Resources, a)
+			continue
+		}
 		a := kmsg.NewDescribeConfigsResponseResource()
 		a.ResourceType, a.ResourceName = r.ResourceType, r.ResourceName
 		a.Configs = []kmsg.DescribeConfigsResponseResourceConfig{}
@@ -27,6 +44,9 @@ func DescribeConfigs(img *metadata.Image, node int32, v *config.Values, loggers 
 		}
 		for _, e := range entries {
 			a.Configs = append(a.Configs, described(e))
+			if size += describedBytes * (1 + len(e.Synonyms)); e.Doc != nil {
+				size += len(*e.Doc)
+			}
 		}
 		resp.Resources = append(resp.Resources, a)
 	}
@@ -135,7 +155,12 @@ func ListConfigResources(img *metadata.Image, groups []string, req *kmsg.ListCon
 			resp.ConfigResources = append(resp.ConfigResources, r)
 		}
 	}
+	answered := map[int8]bool{}
 	for _, typ := range types {
+		if answered[typ] {
+			continue
+		}
+		answered[typ] = true
 		switch typ {
 		case metadata.TopicConfig:
 			for _, t := range img.SortedTopics() {
@@ -150,8 +175,9 @@ func ListConfigResources(img *metadata.Image, groups []string, req *kmsg.ListCon
 		case metadata.GroupConfig:
 			names := img.ConfigResources(typ)
 			add(typ, names...)
+			have := setOf(names)
 			for _, g := range groups {
-				if !contains(names, g) {
+				if !have[g] {
 					add(typ, g)
 				}
 			}

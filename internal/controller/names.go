@@ -107,3 +107,12 @@ func duplicates(names []string) []string {
 	}
 	return out
 }
+
+// setOf is a list as a set: requests may carry lists of any length, and nothing here may take their square.
+func setOf(list []string) map[string]bool {
+	set := make(map[string]bool, len(list))
+	for _, e := range list {
+		set[e] = true
+	}
+	return set
+}

@@ -25,9 +25,9 @@ func (c *Controller) DeleteTopics(img *metadata.Image, req *kmsg.DeleteTopicsReq
 		resp.Topics = append(resp.Topics, t)
 	}
 	enabled := config.DeleteTopicEnable.Get(c.Values(img))
-	topics := req.Topics
+	topics := slices.Clip(req.Topics)
 	for i := range req.TopicNames {
-		topics = append(slices.Clip(topics), kmsg.DeleteTopicsRequestTopic{Topic: &req.TopicNames[i]})
+		topics = append(topics, kmsg.DeleteTopicsRequestTopic{Topic: &req.TopicNames[i]})
 	}
 	for _, t := range topics {
 		hasID := t.TopicID != metadata.UUID{}
@@ -49,6 +49,7 @@ func (c *Controller) DeleteTopics(img *metadata.Image, req *kmsg.DeleteTopicsReq
 	var records Records
 	gone := map[metadata.UUID]bool{}
 	twice := duplicates(names)
+	again := setOf(twice)
 	for _, name := range twice {
 		answer(&name, metadata.UUID{}, wire.Errorf(kerr.InvalidRequest, "Duplicate topic name."))
 	}
@@ -72,7 +73,7 @@ func (c *Controller) DeleteTopics(img *metadata.Image, req *kmsg.DeleteTopicsReq
 	}
 	for _, name := range names {
 		switch t := img.Topic(name); {
-		case slices.Contains(twice, name):
+		case again[name]:
 		case t == nil:
 			answer(&name, metadata.UUID{}, kerr.UnknownTopicOrPartition)
 		case gone[t.ID]:
@@ -113,10 +114,10 @@ func (c *Controller) CreatePartitions(img *metadata.Image, req *kmsg.CreateParti
 		answer(name, wire.Errorf(kerr.InvalidRequest, "Duplicate topic name."))
 	}
 	var records Records
-	total := 0
+	again, total := setOf(twice), 0
 	for i := range req.Topics {
 		t := &req.Topics[i]
-		if slices.Contains(twice, t.Topic) {
+		if again[t.Topic] {
 			continue
 		}
 		if topic := img.Topic(t.Topic); topic != nil && int(t.Count) > len(topic.Partitions) {

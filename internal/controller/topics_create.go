@@ -29,7 +29,7 @@ func (c *Controller) CreateTopics(img *metadata.Image, req *kmsg.CreateTopicsReq
 	for _, name := range twice {
 		resp.Topics = append(resp.Topics, notCreated(name, wire.Errorf(kerr.InvalidRequest, "Duplicate topic name.")))
 	}
-	total := 0
+	again, total := setOf(twice), 0
 	for _, t := range req.Topics {
 		total += wanted(&t, v)
 	}
@@ -37,7 +37,7 @@ func (c *Controller) CreateTopics(img *metadata.Image, req *kmsg.CreateTopicsReq
 	taken := &collisions{img: img}
 	for i := range req.Topics {
 		t := &req.Topics[i]
-		if slices.Contains(twice, t.Topic) {
+		if again[t.Topic] {
 			continue
 		}
 		err := error(nil)

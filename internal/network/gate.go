@@ -12,12 +12,16 @@ import (
 // limit) still gets through: at most one frame more than the limit is in use. Those that do not fit wait in order of
 // arrival. A frame that is charged in steps, as its bytes arrive, already holds memory while it waits for more: such
 // waiters come first, and if the limit is reached by frames none of which is complete, one of them at a time may draw
-// over it, or they would wait for each other for ever.
+// over it, or they would wait for each other for ever. Responses that are larger than was thought are charged as they are made,
+// so that nothing enters until they have been read.
 type gate struct {
 	limit int64
 	used  atomic.Int64
 	queue atomic.Int64 // waiters, so that the fast paths take no lock
 	waits atomic.Int64 // how often one waited, for the metrics
+	// answers is the part of used that responses take beyond what their requests were charged. It always comes free: they are
+	// read, or their connections closed.
+	answers atomic.Int64
 
 	mu       sync.Mutex
 	growing  []*gateWaiter
@@ -83,6 +87,25 @@ func (g *gate) acquire(c *Conn, n int64, growing bool) error {
 	return errGateClosed
 }
 
+// force charges n bytes that are there already, whatever the limit: others wait until they are gone.
+func (g *gate) force(n int64) {
+	if n > 0 {
+		g.answers.Add(n)
+		g.used.Add(n)
+	}
+}
+
+// unforce gives back what force has charged.
+func (g *gate) unforce(n int64) {
+	if n > 0 {
+		g.answers.Add(-n)
+		g.release(n)
+	}
+}
+
+// pressed says whether somebody waits for memory.
+func (g *gate) pressed() bool { return g.queue.Load() > 0 }
+
 // release gives n bytes back.
 func (g *gate) release(n int64) {
 	if n == 0 {
@@ -111,6 +134,9 @@ func (g *gate) admit() {
 	for len(g.growing) > 0 {
 		w := g.growing[0]
 		if g.used.Load() >= g.limit {
+			if g.over == nil && g.answers.Load() > 0 {
+				break
+			}
 			if g.over != nil && g.over != w.c {
 				// The one that may go over might stand further back.
 				i := indexOf(g.growing, g.over)

@@ -107,7 +107,8 @@ func TestGateHoldAndWait(t *testing.T) {
 	close(stop)
 	<-watch
 	r.settled()
-	if p := peak.Load(); p > limit+frameBytes+frameBytes {
+	// One frame may draw over the limit while the one before it is answered with as many bytes, which are charged before its own are let go.
+	if p := peak.Load(); p > limit+3*frameBytes {
 		t.Fatalf("%d bytes were charged at once", p)
 	}
 	if r.s.gate.waits.Load() == 0 {

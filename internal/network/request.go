@@ -31,13 +31,15 @@ type Request struct {
 	Buffer   *wire.Buffer
 	Received time.Time // when the frame was complete
 
-	next     *Request // in the connection's list
-	out      *Out     // the answer; nil where there is none to write
-	closing  error    // close the connection when this request's turn comes
-	answered bool     // guarded by Conn.mu
-	bytes    int64    // size of the frame
-	frame    int64    // bytes charged to the gate until the answer
-	extra    int64    // bytes charged to the gate until the answer is written
+	next        *Request // in the connection's list
+	out         *Out     // the answer; nil where there is none to write
+	closing     error    // close the connection when this request's turn comes
+	answered    bool     // guarded by Conn.mu
+	bytes       int64    // size of the frame
+	frame       int64    // bytes charged to the gate until the answer
+	extra       int64    // bytes charged to the gate until the answer is written
+	answerBytes int64    // of the encoded response
+	forced      int64    // of those, what is charged to the gate beyond extra until the answer is written
 }
 
 // Respond answers with a response of the request's version.
@@ -81,6 +83,7 @@ func (r *Request) Send(o *Out) {
 	}
 	wire.EndFrame(o.B, 0, extra)
 	o.size = int64(len(o.B)) + extra
+	r.answerBytes = int64(len(o.B))
 	r.finish(o, nil)
 }
 
@@ -112,6 +115,11 @@ func (r *Request) finish(o *Out, closing error) {
 		return
 	}
 	r.answered, r.out, r.closing = true, o, closing
+	// A response can be far larger than its request: from here on it is what the connection and the memory gate are charged.
+	over := max(0, r.answerBytes-r.extra)
+	r.forced = over
+	r.bytes += over
+	c.inFlightBytes += over
 	buffer, frame := r.Buffer, r.frame
 	r.frame = 0
 	c.noMore = c.noMore || closing != nil
@@ -123,6 +131,7 @@ func (r *Request) finish(o *Out, closing error) {
 	c.mu.Unlock()
 
 	buffer.Release()
+	c.srv.gate.force(over)
 	c.srv.gate.release(frame)
 	if closed {
 		r.drop()
@@ -154,7 +163,8 @@ func (r *Request) drop() {
 		r.out = nil
 	}
 	r.Conn.srv.gate.release(r.extra)
-	r.extra = 0
+	r.Conn.srv.gate.unforce(r.forced)
+	r.extra, r.forced = 0, 0
 	r.Conn.srv.m.inFlight.Add(-1)
 }
 

@@ -41,7 +41,7 @@ type Options struct {
 	MaxRequestBytes  int           // socket.request.max.bytes; 100 MiB
 	MemoryBytes      int64         // queued.max.request.bytes; 512 MiB
 	MaxInFlight      int           // requests of one connection that may wait for their responses; 128
-	MaxInFlightBytes int64         // their bytes, one request always allowed; 64 MiB
+	MaxInFlightBytes int64         // their bytes and those of unread responses, one request always allowed; 64 MiB, a quarter of MemoryBytes at most
 	IdleTimeout      time.Duration // connections.max.idle.ms; 10 min, negative = never
 	FrameTimeout     time.Duration // for a frame to arrive once begun, plus a second for every 16 KiB that have; 30 s
 	WriteTimeout     time.Duration // for a client to take 256 KiB of a response; 30 s
@@ -72,7 +72,7 @@ func (o *Options) defaults() {
 		o.MemoryBytes = 512 << 20
 	}
 	if o.MaxInFlightBytes <= 0 {
-		o.MaxInFlightBytes = 64 << 20
+		o.MaxInFlightBytes = min(64<<20, o.MemoryBytes/4)
 	}
 	defD(&o.IdleTimeout, 10*time.Minute)
 	defD(&o.FrameTimeout, 30*time.Second)

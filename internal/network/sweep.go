@@ -16,6 +16,9 @@ type sweepState struct {
 // frame buys no time.
 const slowestBytesPerSec = 16 << 10
 
+// pressedWriteTimeout is WriteTimeout while requests wait for memory.
+const pressedWriteTimeout = 5 * time.Second
+
 // sweepLoop looks at every connection a few times within the shortest timeout. It ends with the last connection.
 func (s *Server) sweepLoop() {
 	defer s.sweeper.Done()
@@ -60,8 +63,12 @@ func (c *Conn) check(now time.Time) {
 		st.readSince = now // it is the client that waits
 	}
 	age := now.Sub(st.readSince)
+	patience := o.WriteTimeout
+	if c.srv.gate.pressed() { // others wait for the memory that unread responses take
+		patience = min(patience, pressedWriteTimeout)
+	}
 	switch {
-	case now.Sub(st.wroteSince) > o.WriteTimeout:
+	case now.Sub(st.wroteSince) > patience:
 		c.close(reasonSlowReader, fmt.Errorf("the client has not read its responses for %v; it hangs, or its network does", now.Sub(st.wroteSince).Round(time.Millisecond)))
 	case phase == phaseFrame:
 		got := c.got.Load()

@@ -12,8 +12,9 @@ import (
 // bytes in memory, and a count of tagged fields not at all. So a body is first walked by its shape, which costs little and
 // no memory; kmsg then sees only bodies whose counts are true and whose memory is bounded.
 
-// maxDecodedBytes bounds the memory that decoding one request may take, beyond the bytes of its strings.
-const maxDecodedBytes = 256 << 20
+// maxDecodedBytes bounds the memory that decoding one request may take, beyond the bytes of its strings: lists of half a million
+// elements and more. What handles them takes a multiple of it.
+const maxDecodedBytes = 32 << 20
 
 // unknownTagBytes is about what kmsg keeps for a tagged field that it does not know.
 const unknownTagBytes = 128
