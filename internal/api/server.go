@@ -19,6 +19,7 @@ import (
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
 	"github.com/ottla/ottla/internal/sharefetch"
+	"github.com/ottla/ottla/internal/telemetry"
 )
 
 // Controller runs an operation of the cluster's brain. op is called with the newest image and returns the records to
@@ -54,6 +55,7 @@ type Deps struct {
 	Shares      *sharefetch.Manager
 	ProducerIDs ProducerIDs
 	Loggers     Loggers
+	Telemetry   *telemetry.Manager
 	Clock       clock.Clock
 	Logger      *slog.Logger
 	// Advertised are the addresses told to clients by listener name. A listener without one tells a client the address

@@ -6,6 +6,7 @@ var (
 	once    = Memory{Times: 1}
 	decoded = Memory{Times: 4, Bytes: 1 << 10}
 	listing = Memory{Times: 4, Bytes: 64 << 10}
+	pushed  = Memory{Times: 40, Bytes: 64 << 10} // metrics are unpacked twice, from compression and from protobuf
 )
 
 // The table of APIs is dispatch, ApiVersions, authorisation, memory estimate and metric labels at once. A row is all there is to
@@ -48,6 +49,8 @@ var table = []row{
 	{64, 0, 0, "UnregisterBroker", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(unregisterBroker)},
 	{68, 0, 1, "ConsumerGroupHeartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(consumerGroupHeartbeat)},
 	{69, 0, 1, "ConsumerGroupDescribe", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(consumerGroupDescribe)},
+	{71, 0, 0, "GetTelemetrySubscriptions", Inline, Access{}, decoded, typed(getTelemetrySubscriptions)},
+	{72, 0, 0, "PushTelemetry", Inline, Access{}, pushed, typed(pushTelemetry)},
 	{74, 0, 1, "ListConfigResources", Parked, Access{"DESCRIBE_CONFIGS", "CLUSTER"}, listing, typed(listConfigResources)},
 	{75, 0, 0, "DescribeTopicPartitions", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeTopicPartitions)},
 	{80, 0, 1, "AddRaftVoter", Inline, Access{"ALTER", "CLUSTER"}, decoded, typed(addRaftVoter)},

@@ -32,6 +32,7 @@ import (
 	"github.com/ottla/ottla/internal/replica/fetchsession"
 	"github.com/ottla/ottla/internal/share"
 	"github.com/ottla/ottla/internal/sharefetch"
+	"github.com/ottla/ottla/internal/telemetry"
 	"github.com/ottla/ottla/internal/timewheel"
 	"github.com/ottla/ottla/internal/vfs"
 	"github.com/ottla/ottla/internal/wire/schema"
@@ -141,9 +142,10 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, clock: o.Clock},
 		MaxSessions: int(config.GroupShareMaxShareSessions.Get(o.Values)),
 	})
+	pushed := telemetry.New(telemetry.Options{Values: o.Values, Clock: o.Clock, NewID: newID, Registerer: o.Registerer})
 	b.loop = loop.New(loop.Options{
 		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: b.store.MaybeSnapshot,
-		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &sharePublisher{node, shares}},
+		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &sharePublisher{node, shares}, pushed},
 	})
 	brain.loop = b.loop
 	if err := b.loop.Start(); err != nil {
@@ -162,7 +164,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Shares: shares,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
-		Loggers:     newLoggers(o.Level), Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
+		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
 	})
 	b.api = server
 	if err := b.server.Start(); err != nil {

@@ -128,14 +128,6 @@ var _ = later(quotas,
 	row(Broker, Int, "replication.quota.window.size.seconds", "1", atLeast(1), low, readOnly),
 )
 
-// Kafka's names of client telemetry.
-var _ = later(telemetry,
-	row(Broker, Int, "telemetry.max.bytes", "1048576", atLeast(1), low, readOnly),
-	row(ClientMetrics, Int, "interval.ms", "300000", nil, medium, clusterWide),
-	row(ClientMetrics, List, "match", "", anyList(), medium, clusterWide),
-	row(ClientMetrics, List, "metrics", "", anyList(), medium, clusterWide),
-)
-
 // Kafka's names of classes and parts of the Java platform.
 var _ = later(javaOnly,
 	row(Broker, Class, "alter.config.policy.class.name", null, nil, low, readOnly),

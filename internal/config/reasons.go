@@ -9,7 +9,6 @@ const (
 	streamsGroups = "arrives with streams groups"
 	tiering       = "arrives with tiered storage"
 	quotas        = "arrives with quotas"
-	telemetry     = "arrives with client telemetry"
 	javaOnly      = "names a class or a part of the Java platform; ignored"
 	notNeeded     = "tunes threads, purges or caches that this broker does not have; ignored"
 )
