@@ -12,7 +12,7 @@ FUZZTIME ?= 30s
 RUNS ?= 5
 
 # What runs goroutines of its own, and so is tested with the race detector.
-SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet
+SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet ./test/churn
 
 .PHONY: build test check vet unit race interop crash abuse golden bench bench-kafka fuzz docs
 

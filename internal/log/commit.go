@@ -78,8 +78,9 @@ type committer interface {
 	truncate(l *Log, to int64) error
 	// drop is truncate to nothing at all, for a log whose directory is about to be deleted or moved to another disk.
 	drop(l *Log) error
-	// forget is drop for a partition that is not open: only the last run may have left anything of it.
-	forget(tp TopicPartition, id [16]byte) error
+	// dropAll is drop of many logs, and of partitions that are not open, of which only the last run may have left anything. All
+	// the markers share as few writes as they fit in.
+	dropAll(open []*Log, closed []truncation) error
 	// checkpointed says that the segment files of l are durable below upTo. The oldest journal file is recycled when it
 	// holds nothing above that of any log.
 	checkpointed(l *Log, upTo int64)

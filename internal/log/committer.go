@@ -477,11 +477,33 @@ func (c *groupCommitter) truncate(l *Log, to int64) error {
 	return err
 }
 
-func (c *groupCommitter) drop(l *Log) error {
-	err := c.mark(l, -1)
+func (c *groupCommitter) drop(l *Log) error { return c.dropAll([]*Log{l}, nil) }
+
+func (c *groupCommitter) dropAll(open []*Log, closed []truncation) error {
+	var marks []truncation
+	var err error
+	for _, l := range open {
+		if err = c.drain(l); err != nil {
+			break
+		}
+		if l.journaled.Load() {
+			marks = append(marks, truncation{l.tp, l.topicID, -1})
+		}
+	}
+	c.mu.Lock()
+	left := c.left
+	c.mu.Unlock()
+	if left {
+		marks = append(marks, closed...)
+	}
+	if err == nil {
+		err = c.writeMarks(marks)
+	}
 	c.mu.Lock()
 	for _, f := range c.j.inUse {
-		delete(f.pending, l)
+		for _, l := range open {
+			delete(f.pending, l)
+		}
 	}
 	c.mu.Unlock()
 	return err
@@ -496,37 +518,56 @@ func (c *groupCommitter) mark(l *Log, to int64) error {
 	if !l.journaled.Load() {
 		return nil
 	}
-	return c.writeMark(l.tp, l.topicID, to)
+	return c.writeMarks([]truncation{{l.tp, l.topicID, to}})
 }
 
-func (c *groupCommitter) forget(tp TopicPartition, id [16]byte) error {
-	c.mu.Lock()
-	left := c.left
-	c.mu.Unlock()
-	if !left {
-		return nil
-	}
-	return c.writeMark(tp, id, -1)
+// truncation is a marker: nothing of the partition at or above to comes back from what stands before it in the journal.
+type truncation struct {
+	tp TopicPartition
+	id [16]byte
+	to int64
 }
 
-func (c *groupCommitter) writeMark(tp TopicPartition, id [16]byte, to int64) error {
+// markBytesMax bounds one write of markers: a few hundred of them, and well below the size of any journal file.
+const markBytesMax = 64 << 10
+
+func (c *groupCommitter) writeMarks(marks []truncation) error {
 	c.journalTurn.Lock()
 	defer c.journalTurn.Unlock()
-	if err := c.failed(); err != nil {
-		return err
+	for len(marks) > 0 {
+		if err := c.failed(); err != nil {
+			return err
+		}
+		n, bytes := 0, 0
+		for ; n < len(marks); n++ {
+			size := frameSize(marks[n].tp.Topic, 0)
+			if n > 0 && bytes+size > markBytesMax {
+				break
+			}
+			bytes += size
+		}
+		if err := c.writeMarkFrames(marks[:n], bytes); err != nil {
+			c.fail(err)
+			return err
+		}
+		marks = marks[n:]
 	}
-	file, err := c.room(2 * blockSize)
+	return nil
+}
+
+func (c *groupCommitter) writeMarkFrames(marks []truncation, bytes int) error {
+	file, err := c.room(int64(bytes) + 2*blockSize)
 	if err == nil && file == nil {
 		err = c.extraFile(&file)
 	}
-	if err == nil {
-		buf := appendFrame(c.j.buffer(), frameTruncate, file.sequence, &journalFrame{TopicPartition: tp, TopicID: id, First: to})
-		err = c.j.write(file, buf)
-	}
 	if err != nil {
-		c.fail(err)
+		return err
 	}
-	return err
+	buf := c.j.buffer()
+	for _, m := range marks {
+		buf = appendFrame(buf, frameTruncate, file.sequence, &journalFrame{TopicPartition: m.tp, TopicID: m.id, First: m.to})
+	}
+	return c.j.write(file, buf)
 }
 
 // extraFile adds a file beyond the ring's size: a marker cannot wait for room.

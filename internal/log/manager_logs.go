@@ -148,67 +148,154 @@ func (m *Manager) choose(prefer string) *dir {
 	return best
 }
 
-// Delete ends a log, if it is open, and removes its directory: out of sight at once, from the disk after file.delete.delay.ms.
-func (m *Manager) Delete(tp TopicPartition) error {
-	m.mu.Lock()
-	l := m.logs[tp]
-	delete(m.logs, tp)
-	m.mu.Unlock()
-	if l != nil {
-		l.shut()
-		l.pause() // a move to another dir ends first
-		defer l.resume()
-		d := l.dir.Load()
-		err := d.committer.drop(l)
-		l.retire()
-		if err != nil {
-			return err
+// Delete ends a log, if it is open, and removes its directory: out of sight at once, from the disk a little later.
+func (m *Manager) Delete(tp TopicPartition) error { return m.DeleteAll([]TopicPartition{tp}) }
+
+// DeleteAll is Delete of many partitions at the cost of a few syncs for all of them: a topic can have thousands. Where one fails the
+// others are still deleted.
+func (m *Manager) DeleteAll(tps []TopicPartition) error {
+	byDir := map[*dir]*departure{}
+	of := func(d *dir) *departure {
+		if byDir[d] == nil {
+			byDir[d] = &departure{}
 		}
+		return byDir[d]
+	}
+	for _, tp := range tps {
+		m.mu.Lock()
+		l := m.logs[tp]
+		delete(m.logs, tp)
+		m.mu.Unlock()
+		if l != nil {
+			l.shut()
+			l.pause() // a move to another dir ends first
+			defer l.resume()
+			d := of(l.dir.Load())
+			d.open = append(d.open, l)
+			continue
+		}
+		for _, d := range m.dirs {
+			d.mu.Lock()
+			id, ok := d.existing[tp]
+			d.mu.Unlock()
+			if ok {
+				of(d).closed = append(of(d).closed, truncation{tp, id, -1})
+			}
+		}
+	}
+	var errs []error
+	for d, gone := range byDir {
+		errs = append(errs, m.depart(d, gone))
+	}
+	return errors.Join(errs...)
+}
+
+// departure is what leaves one log dir.
+type departure struct {
+	open   []*Log
+	closed []truncation
+}
+
+func (m *Manager) depart(d *dir, gone *departure) error {
+	err := d.committer.dropAll(gone.open, gone.closed)
+	var tps []TopicPartition
+	for _, l := range gone.open {
+		l.retire()
 		if l.isUnborn.Load() {
 			d.unborn.Add(-1)
-			return nil
+			continue
 		}
-		return m.removeDir(d, tp)
+		tps = append(tps, l.tp)
 	}
-	for _, d := range m.dirs {
-		d.mu.Lock()
-		id, ok := d.existing[tp]
-		d.mu.Unlock()
-		if ok {
-			if err := d.committer.forget(tp, id); err != nil {
-				return err
-			}
-			return m.removeDir(d, tp)
-		}
+	if err != nil {
+		return err
 	}
-	return nil
+	for _, c := range gone.closed {
+		tps = append(tps, c.tp)
+	}
+	return m.removeDirs(d, tps)
 }
 
 func (m *Manager) removeDir(d *dir, tp TopicPartition) error {
-	d.mu.Lock()
-	delete(d.existing, tp)
-	delete(d.points, tp)
-	d.stale[tp] = true
-	n := m.o.Clock.Now().UnixNano()
-	d.mu.Unlock()
-	from := path.Join(d.path, tp.String())
-	to := fmt.Sprintf("%s.%x%s", from, n, deleteDirSuffix)
-	if err := m.o.FS.Rename(from, to); err != nil {
-		return err
+	return m.removeDirs(d, []TopicPartition{tp})
+}
+
+func (m *Manager) removeDirs(d *dir, tps []TopicPartition) error {
+	renamed, err := m.renameDirs(d, tps, deleteDirSuffix)
+	if len(renamed) > 0 {
+		m.later(time.Second, func() {
+			for _, to := range renamed {
+				if err := m.o.FS.RemoveAll(to); err != nil {
+					m.o.Logger.Warn("a deleted partition's directory could not be removed; it is removed at the next start", "dir", to, "error", err)
+				}
+			}
+		})
 	}
-	// Durable before anything new takes the name: a power cut must not put the old directory in the place of the new one.
+	return err
+}
+
+// straySuffix ends the names of directories that were set aside.
+const straySuffix = "-stray"
+
+// SetAside takes partitions that nothing knows of out of sight and keeps their files: either a crash came between a topic's deletion
+// and that of its files, or the metadata is not what belongs to these folders, and then they are all there is. The partitions
+// must not be open.
+func (m *Manager) SetAside(tps []TopicPartition) error {
+	var errs []error
+	for _, d := range m.dirs {
+		var here []TopicPartition
+		var marks []truncation
+		d.mu.Lock()
+		for _, tp := range tps {
+			if id, ok := d.existing[tp]; ok {
+				here, marks = append(here, tp), append(marks, truncation{tp, id, -1})
+			}
+		}
+		d.mu.Unlock()
+		if len(here) == 0 {
+			continue
+		}
+		err := d.committer.dropAll(nil, marks)
+		if err == nil {
+			var aside []string
+			aside, err = m.renameDirs(d, here, straySuffix)
+			m.o.Logger.Warn("the metadata does not know of these partitions: their directories were set aside under names that end in -stray; delete them if their topics were deleted",
+				"dir", d.path, "partitions", len(aside), "first", here[0].String())
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// renameDirs gives partitions' directories names that are nobody's, durably.
+func (m *Manager) renameDirs(d *dir, tps []TopicPartition, suffix string) (renamed []string, err error) {
+	if len(tps) == 0 {
+		return nil, nil
+	}
+	var errs []error
+	for _, tp := range tps {
+		d.mu.Lock()
+		delete(d.existing, tp)
+		delete(d.points, tp)
+		d.stale[tp] = true
+		n := m.o.Clock.Now().UnixNano()
+		d.mu.Unlock()
+		from := path.Join(d.path, tp.String())
+		to := fmt.Sprintf("%s.%x%s", from, n, suffix)
+		if err := m.o.FS.Rename(from, to); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		renamed = append(renamed, to)
+	}
+	// Durable before anything new takes the names: a power cut must not put an old directory in the place of a new one.
 	if err := m.o.FS.SyncDir(d.path); err != nil {
 		m.offline(d, err)
-		return err
+		return renamed, errors.Join(append(errs, err)...)
 	}
 	d.pointsDirty.Store(true)
 	d.startsDirty.Store(true)
-	m.later(time.Second, func() {
-		if err := m.o.FS.RemoveAll(to); err != nil {
-			m.o.Logger.Warn("a deleted partition's directory could not be removed; it is removed at the next start", "dir", to, "error", err)
-		}
-	})
-	return nil
+	return renamed, errors.Join(errs...)
 }
 
 // replay writes what the journal holds and the segments may not into the segments. It gives the files it wrote to.

@@ -44,8 +44,12 @@ type Manager struct {
 	onCommitted func(tp log.TopicPartition, highWatermark int64)
 	fetches     *purgatory.Purgatory[log.TopicPartition]
 
-	mu    sync.RWMutex
-	parts map[log.TopicPartition]*Partition
+	mu       sync.RWMutex
+	parts    map[log.TopicPartition]*Partition
+	leaving  map[log.TopicPartition]*deletion // the newest of each name whose files are still there
+	queue    []*deletion                      // not begun
+	deleting bool                             // a goroutine works on queue
+	closed   bool
 
 	draining atomic.Bool // fetches wait no more
 
@@ -61,7 +65,7 @@ func NewManager(o Options) *Manager {
 		ctx: ctx, cancel: cancel,
 		logs: o.Logs, wheel: o.Wheel, logger: o.Logger, topicConfig: o.TopicConfig, onCommitted: o.OnCommitted,
 		fetches: purgatory.New[log.TopicPartition]("fetch", o.Wheel, o.Registerer),
-		parts:   map[log.TopicPartition]*Partition{},
+		parts:   map[log.TopicPartition]*Partition{}, leaving: map[log.TopicPartition]*deletion{},
 	}
 }
 
@@ -77,7 +81,7 @@ func (m *Manager) Lead(tp log.TopicPartition, topicID [16]byte, epoch int32) {
 	m.mu.Lock()
 	p := m.parts[tp]
 	if p == nil || p.topicID != topicID {
-		p = &Partition{m: m, tp: tp, topicID: topicID}
+		p = &Partition{m: m, tp: tp, topicID: topicID, after: m.leaving[tp]}
 		m.parts[tp] = p
 	}
 	m.mu.Unlock()
@@ -88,20 +92,68 @@ func (m *Manager) Lead(tp log.TopicPartition, topicID [16]byte, epoch int32) {
 	}
 }
 
-// Drop ends a partition whose topic was deleted: waiters are told, the files go.
+// deletion is a dropped partition whose files are on their way out.
+type deletion struct {
+	p    *Partition
+	done chan struct{} // closed when the files are out of sight
+}
+
+// Drop ends a partition whose topic was deleted: waiters are told at once. The files go on a goroutine of their own, together with
+// those of whatever else is dropped meanwhile: whoever publishes metadata must not wait for the disk. A partition that takes
+// the name again opens once they are gone.
 func (m *Manager) Drop(tp log.TopicPartition) {
 	m.mu.Lock()
 	p := m.parts[tp]
-	delete(m.parts, tp)
-	m.mu.Unlock()
 	if p == nil {
+		m.mu.Unlock()
 		return
 	}
+	delete(m.parts, tp)
+	start := false
+	if !m.closed { // else the directory stays, and is set aside by the next start
+		d := &deletion{p: p, done: make(chan struct{})}
+		m.leaving[tp] = d
+		m.queue = append(m.queue, d)
+		if start = !m.deleting; start {
+			m.deleting = true
+			m.running.Add(1)
+		}
+	}
+	m.mu.Unlock()
 	p.shut(wire.Errorf(kerr.UnknownTopicOrPartition, "%s-%d was deleted", tp.Topic, tp.Partition))
-	p.openMu.Lock()
-	defer p.openMu.Unlock()
-	if err := m.logs.Delete(tp); err != nil {
-		m.logger.Error("the files of a deleted partition could not be removed; they are removed at the next start", "topic", tp.Topic, "partition", tp.Partition, "error", err)
+	if start {
+		go m.deleteDropped()
+	}
+}
+
+// deleteDropped deletes the files of what was dropped until there is nothing left to delete.
+func (m *Manager) deleteDropped() {
+	defer m.running.Done()
+	for {
+		m.mu.Lock()
+		batch := m.queue
+		m.queue = nil
+		m.deleting = len(batch) > 0
+		m.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		tps := make([]log.TopicPartition, len(batch))
+		for i, d := range batch {
+			tps[i] = d.p.tp
+			d.p.settleOpening()
+		}
+		if err := m.logs.DeleteAll(tps); err != nil {
+			m.logger.Error("the files of deleted partitions could not all be removed; what is left is set aside at the next start", "partitions", len(tps), "first", tps[0].String(), "error", err)
+		}
+		m.mu.Lock()
+		for _, d := range batch {
+			if m.leaving[d.p.tp] == d {
+				delete(m.leaving, d.p.tp)
+			}
+			close(d.done)
+		}
+		m.mu.Unlock()
 	}
 }
 
@@ -161,6 +213,21 @@ func (m *Manager) Partitions() []*Partition {
 	return all
 }
 
+// SetStraysAside takes the directories of partitions that this broker does not hold out of the way. It is called once, after the
+// first metadata and before anybody is served.
+func (m *Manager) SetStraysAside() error {
+	var strays []log.TopicPartition
+	for _, e := range m.logs.Existing() {
+		if _, err := m.Get(e.TopicPartition); err != nil {
+			strays = append(strays, e.TopicPartition)
+		}
+	}
+	if len(strays) == 0 {
+		return nil
+	}
+	return m.logs.SetAside(strays)
+}
+
 // OpenAll opens every log that is on disk and not open yet, a few at a time, until ctx ends. Requests do not wait for it:
 // a partition asked for in the meantime opens at once.
 func (m *Manager) OpenAll(ctx context.Context, parallel int) error {
@@ -196,6 +263,9 @@ func (m *Manager) Drain() {
 // Close ends every wait with an error that clients retry, and returns once nothing of the manager runs.
 func (m *Manager) Close() {
 	m.cancel()
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
 	for _, p := range m.Partitions() {
 		p.shut(wire.Errorf(kerr.NotLeaderForPartition, "the broker is shutting down"))
 	}

@@ -16,6 +16,7 @@ type Partition struct {
 	m       *Manager
 	tp      log.TopicPartition
 	topicID [16]byte
+	after   *deletion // of an earlier topic of that name, whose files go first; nil where there was none
 
 	leaderEpoch atomic.Int32
 	opened      atomic.Pointer[log.Log]
@@ -54,6 +55,9 @@ func (p *Partition) Log() (*log.Log, error) {
 	if l := p.opened.Load(); l != nil {
 		return l, nil
 	}
+	if p.after != nil {
+		<-p.after.done // with no lock held: this partition may itself have been dropped in the meantime
+	}
 	p.openMu.Lock()
 	defer p.openMu.Unlock()
 	if l := p.opened.Load(); l != nil {
@@ -86,6 +90,12 @@ func (p *Partition) Log() (*log.Log, error) {
 	l.SetListener(p)
 	p.opened.Store(l)
 	return l, nil
+}
+
+// settleOpening returns when no opening of the log is under way. REQUIRES: the partition is shut, so that none begins.
+func (p *Partition) settleOpening() {
+	p.openMu.Lock()
+	defer p.openMu.Unlock()
 }
 
 // CheckEpoch answers a request that carries a current leader epoch: older is fenced, newer is not known here yet (KIP-320).
