@@ -166,8 +166,7 @@ func (p *Partition) notBefore(count int16, now int64) int64 {
 func (p *Partition) ReleaseMember(member string, now int64) (n int64) {
 	for i := range p.runs {
 		if r := &p.runs[i]; r.state == Acquired && r.settled() && r.holder == member {
-			n += r.last - r.first + 1
-			p.giveBack(r, now)
+			n += p.lose(r, now)
 		}
 	}
 	if n > 0 {
@@ -176,25 +175,29 @@ func (p *Partition) ReleaseMember(member string, now int64) (n int64) {
 	return n
 }
 
-// Expire gives back what was leased until now or earlier. Such a change counts at once, though its write may fail: nobody
-// waits for its answer, and the lease is over all the same. It tells how many records.
+// Expire gives back what was leased until now or earlier. It tells how many records.
 func (p *Partition) Expire(now int64) (n int64) {
 	for i := range p.runs {
 		r := &p.runs[i]
-		if r.state == Available && r.settled() && r.until > 0 && r.until <= now {
+		switch {
+		case !r.settled() || r.until > now:
+		case r.state == Available:
 			r.until = 0
-			continue
+		case r.state == Acquired:
+			n += p.lose(r, now)
 		}
-		if r.state != Acquired || !r.settled() || r.until > now {
-			continue
-		}
-		n += r.last - r.first + 1
-		p.giveBack(r, now)
-		if r.state == Available {
-			r.gen, r.dirty = 0, true
-		}
-		r.was = before{state: r.state, until: r.until}
 	}
 	p.tidy()
 	return n
+}
+
+// lose gives a run back that its holder has lost. That counts at once, though its write may fail: nobody waits for its answer, and the
+// lease is over all the same.
+func (p *Partition) lose(r *run, now int64) int64 {
+	p.giveBack(r, now)
+	if r.state == Available {
+		r.gen, r.dirty = 0, true
+	}
+	r.was = before{}
+	return r.last - r.first + 1
 }

@@ -79,8 +79,8 @@ func (p *Partition) WriteDone(ok bool, started int64) []DeadLetter {
 			continue
 		}
 		r.gen = 0
-		if !ok && r.was != (before{}) {
-			r.state, r.holder, r.until = r.was.state, r.was.holder, r.was.until
+		if !ok && r.was != (before{}) { // what nobody waits for has nothing to go back to
+			r.state, r.holder, r.until, r.cause = r.was.state, r.was.holder, r.was.until, NoCause
 		}
 		r.was = before{}
 		if r.state == Archiving {
@@ -111,7 +111,7 @@ func (p *Partition) DeadLettered(first, last int64, now int64) {
 			continue
 		}
 		p.change(r, Archived, now)
-		r.was = before{state: Archived}
+		r.was = before{}
 	}
 	p.tidy()
 }
