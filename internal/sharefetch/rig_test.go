@@ -170,8 +170,12 @@ func (r *rig) manager() *Manager {
 
 func (r *rig) until(ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	tick, end := time.NewTicker(time.Millisecond), time.After(10*time.Second)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-end:
 			r.t.Fatal("it did not come to pass")
 		}
 	}
