@@ -3,9 +3,7 @@ package log
 import (
 	"context"
 	"crypto/md5" // fingerprints of keys, as in Kafka; nothing secret
-	"errors"
-	"io/fs"
-	"os"
+	"math"
 	"path"
 	"time"
 )
@@ -14,13 +12,14 @@ import (
 //
 //  1. takes the sealed segments that lie wholly below the last stable offset and are old enough, syncs them, and reads the part that no
 //     pass has seen yet (the dirty part) into a map from key to last offset;
-//  2. writes every segment from the log start up to there anew without the records that the map supersedes, without those of aborted
-//     transactions and without tombstones past their time;
-//  3. puts the new file in the old one's place with a rename, and notes in cleaner-offset-checkpoint up to where the log is clean.
+//  2. writes the segments from the log start up to there anew without the records that the map supersedes, without those of aborted
+//     transactions and without tombstones past their time; neighbours that fit into one segment become one;
+//  3. puts the new segment in the old ones' place (see cleaner_swap.go), and notes in cleaner-offset-checkpoint up to where the log is
+//     clean.
 //
 // Offsets never change, batches that lose nothing are copied as they are, and the last batch of a producer stays even if empty, so that
-// its sequence numbers are known. Transaction markers stay. A crash leaves the old segment or the new one: `.cleaned` files are
-// dropped at the next start, and a rename is whole.
+// its sequence numbers are known. The marker of a transaction of which no record is left stays for delete.retention.ms, for readers
+// that have seen its beginning, and then goes too.
 const (
 	cleanerOffsetFile = "cleaner-offset-checkpoint"
 
@@ -168,9 +167,9 @@ func (c *cleaner) pass(ctx context.Context, l *Log, segs []*segment, dirty int64
 	if err := c.m.writePoints(l.dir.Load(), true); err != nil {
 		return err
 	}
-	p := &cleaningPass{c: c, ctx: ctx, l: l, now: c.m.o.Clock.Now().UnixMilli(), latest: map[[md5.Size]byte]int64{}, end: end}
-	p.producerLast = l.lastOffsets()
-	for _, s := range segs {
+	p := &cleaningPass{c: c, ctx: ctx, l: l, now: c.m.o.Clock.Now().UnixMilli(), latest: map[[md5.Size]byte]int64{}, live: map[int64]bool{}, end: end}
+	p.producerLast, p.markerLast = l.lastOffsets()
+	for _, s := range *l.segs.Load() { // the end of a transaction may stand behind what is cleaned
 		entries, err := s.txn.list()
 		if err != nil {
 			return err
@@ -189,11 +188,8 @@ func (c *cleaner) pass(ctx context.Context, l *Log, segs []*segment, dirty int64
 		}
 	}
 	var before, after int64
-	for _, s := range segs {
-		if s.base >= p.end {
-			break
-		}
-		b, a, err := p.rewrite(s)
+	for _, group := range groups(l.cfg.Load(), segs, p.end) {
+		b, a, err := p.rewrite(group)
 		if err != nil {
 			return err
 		}
@@ -202,6 +198,24 @@ func (c *cleaner) pass(ctx context.Context, l *Log, segs []*segment, dirty int64
 	c.clean[l.tp] = p.end
 	c.m.o.Logger.Debug("compacted", "partition", l.tp.String(), "up_to", p.end, "bytes_before", before, "bytes_after", after)
 	return c.checkpoint(l.dir.Load())
+}
+
+// groups puts neighbours together whose segments fit into one.
+func groups(cfg *Config, segs []*segment, end int64) (out [][]*segment) {
+	var bytes int64
+	for _, s := range segs {
+		if s.base >= end {
+			break
+		}
+		n := len(out)
+		bytes += s.size.Load()
+		if n == 0 || bytes > cfg.SegmentBytes || s.last.Load()-out[n-1][0].base > math.MaxInt32 {
+			out, bytes = append(out, []*segment{s}), s.size.Load()
+			continue
+		}
+		out[n-1] = append(out[n-1], s)
+	}
+	return out
 }
 
 // checkpoint writes how far the logs of a dir are clean.
@@ -239,73 +253,17 @@ func (c *cleaner) throttle(ctx context.Context, n int64) error {
 	}
 }
 
-// lastOffsets is the last data batch's last offset of each producer.
-func (l *Log) lastOffsets() map[int64]int64 {
+// lastOffsets is each producer's last data batch's last offset, and the epoch of those that are known by a marker only.
+func (l *Log) lastOffsets() (data map[int64]int64, markers map[int64]int16) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := map[int64]int64{}
+	data, markers = map[int64]int64{}, map[int64]int16{}
 	for id, p := range l.producers.byID {
 		if n := len(p.batches); n > 0 {
-			out[id] = p.batches[n-1].lastOffset
+			data[id] = p.batches[n-1].lastOffset
+		} else {
+			markers[id] = p.epoch
 		}
 	}
-	return out
-}
-
-// replace puts a cleaned segment in the place of s. The new file has been written and synced under its `.cleaned` name.
-func (l *Log) replace(s *segment, cleaned string) error {
-	l.opMu.Lock()
-	defer l.opMu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	segs := *l.segs.Load()
-	at := -1
-	for i := range segs {
-		if segs[i] == s {
-			at = i
-		}
-	}
-	if at < 0 || l.broken != nil {
-		return l.m.o.FS.Remove(cleaned) // retention was faster
-	}
-	p := *l.path.Load()
-	name := path.Join(p, segmentName(s.base))
-	if err := l.m.o.FS.Rename(cleaned, name+logSuffix); err != nil {
-		return err
-	}
-	for _, suffix := range []string{offsetSuffix, timeSuffix, txnSuffix} {
-		if err := l.m.o.FS.Remove(name + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	if err := l.m.o.FS.SyncDir(p); err != nil {
-		return err
-	}
-	n := newSegment(l.m.files, p, s.base)
-	size, err := fileSize(n.log)
-	if err != nil {
-		return err
-	}
-	last := s.last.Load()
-	if _, err := l.scan(n, size, true); err != nil {
-		return err
-	}
-	if err := n.finish(); err != nil {
-		return err
-	}
-	n.last.Store(last) // the offsets up to the next segment are this one's, whether or not a record has them
-	n.synced = size
-	n.horizon.Store(s.nextHorizon)
-	next := append([]*segment(nil), segs...)
-	next[at] = n
-	l.segs.Store(&next)
-	s.retire()
-	return nil
-}
-
-// createCleaned opens the file that a cleaned segment is written to.
-func (l *Log) createCleaned(s *segment) (name string, f cleanedFile, err error) {
-	name = path.Join(*l.path.Load(), segmentName(s.base)) + logSuffix + cleanedSuffix
-	h, err := l.m.o.FS.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-	return name, cleanedFile{File: h}, err
+	return data, markers
 }

@@ -3,9 +3,9 @@ package log
 import (
 	"context"
 	"crypto/md5"
+	"errors"
 
 	"github.com/ottla/ottla/internal/record"
-	"github.com/ottla/ottla/internal/vfs"
 	"github.com/ottla/ottla/internal/wire"
 )
 
@@ -19,19 +19,10 @@ type cleaningPass struct {
 	latest       map[[md5.Size]byte]int64
 	full         bool
 	aborted      []abortedEntry
-	producerLast map[int64]int64
-}
-
-// cleanedFile is a file that is written from its start.
-type cleanedFile struct {
-	vfs.File
-	at int64
-}
-
-func (f *cleanedFile) append(b []byte) error {
-	_, err := f.WriteAt(b, f.at)
-	f.at += int64(len(b))
-	return err
+	producerLast map[int64]int64 // last data batch's last offset
+	markerLast   map[int64]int16 // epoch, of producers that only a marker tells of
+	// live are the producers of whose transaction, the one that the pass stands in, a record is kept. A pass begins at the log start.
+	live map[int64]bool
 }
 
 // each reads the batches of a segment, whole and checked.
@@ -113,41 +104,53 @@ func (p *cleaningPass) isAborted(h *record.Header) bool {
 	return false
 }
 
-// rewrite writes a segment anew and puts it in the old one's place, where it loses anything.
-func (p *cleaningPass) rewrite(s *segment) (before, after int64, err error) {
-	name, out, err := p.l.createCleaned(s)
+// rewrite writes a group's batches into one new segment and puts it in the group's place, where that changes anything.
+func (p *cleaningPass) rewrite(group []*segment) (before, after int64, err error) {
+	out, err := p.l.newCleaned(group)
 	if err != nil {
 		return 0, 0, err
 	}
-	changed := false
-	s.nextHorizon = 0
-	err = p.each(s, func(batch []byte, h *record.Header) error {
-		kept, err := p.clean(batch, h, s)
+	interval := int64(p.l.cfg.Load().IndexIntervalBytes)
+	changed := len(group) > 1
+	dropped := map[int64]bool{} // last offsets of the markers that went
+	for _, s := range group {
+		before += s.size.Load()
+		err = p.each(s, func(batch []byte, h *record.Header) error {
+			kept, err := p.clean(batch, h, out)
+			if err != nil {
+				return err
+			}
+			changed = changed || len(kept) != len(batch) || &kept[0] != &batch[0]
+			if len(kept) == 0 {
+				dropped[h.LastOffset()] = h.IsControl()
+				return nil
+			}
+			return out.append(kept, interval)
+		})
+		if err == nil {
+			err = out.keepAborted(s, dropped)
+		}
 		if err != nil {
-			return err
+			return 0, 0, errors.Join(err, p.l.dropCleaned(out))
 		}
-		changed = changed || len(kept) != len(batch) || &kept[0] != &batch[0]
-		return out.append(kept)
-	})
-	if err == nil && changed {
-		err = out.Sync()
 	}
-	if cerr := out.Close(); err == nil {
-		err = cerr
+	if !changed {
+		group[0].horizon.Store(out.horizon.Load())
+		return before, before, p.l.dropCleaned(out)
 	}
-	if err != nil || !changed {
-		if rerr := p.l.m.o.FS.Remove(name); err == nil {
-			err = rerr
-		}
-		s.horizon.Store(s.nextHorizon)
-		return s.size.Load(), s.size.Load(), err
+	if err := out.complete(); err != nil {
+		return 0, 0, errors.Join(err, p.l.dropCleaned(out))
 	}
-	return s.size.Load(), out.at, p.l.replace(s, name)
+	return before, out.size.Load(), p.l.replace(group, out)
 }
 
 // clean gives what is left of a batch: the batch itself where nothing changes, nothing where nothing is left.
-func (p *cleaningPass) clean(batch []byte, h *record.Header, s *segment) ([]byte, error) {
-	if h.IsControl() || h.BaseOffset >= p.end {
+func (p *cleaningPass) clean(batch []byte, h *record.Header, out *segment) ([]byte, error) {
+	if h.IsControl() {
+		return p.cleanMarker(batch, h, out)
+	}
+	if h.BaseOffset >= p.end {
+		p.live[h.ProducerID] = p.live[h.ProducerID] || h.IsTransactional()
 		return batch, nil
 	}
 	aborted := p.isAborted(h)
@@ -182,24 +185,48 @@ func (p *cleaningPass) clean(batch []byte, h *record.Header, s *segment) ([]byte
 			horizon = p.now + p.l.cfg.Load().DeleteRetentionMs
 			dropped++ // the batch is written anew, with the horizon in it
 		}
-		if s.nextHorizon == 0 || horizon < s.nextHorizon {
-			s.nextHorizon = horizon
-		}
+		out.expect(horizon)
+	}
+	if kept == 0 && dropped > 0 && (!h.HasProducerID() || p.producerLast[h.ProducerID] != h.LastOffset()) {
+		return nil, nil
+	}
+	if h.IsTransactional() {
+		p.live[h.ProducerID] = true // be it an empty batch: without its marker the transaction would seem to be open
 	}
 	if dropped == 0 {
 		return batch, nil
 	}
-	if kept == 0 && (!h.HasProducerID() || p.producerLast[h.ProducerID] != h.LastOffset()) {
-		return nil, nil
-	}
 	return p.build(batch, h, tombstones > 0, horizon, keep)
+}
+
+// cleanMarker gives what is left of a control batch. Only the end of a transaction of which no record is left may go, and a while after
+// the pass that found that out.
+func (p *cleaningPass) cleanMarker(batch []byte, h *record.Header, out *segment) ([]byte, error) {
+	live := p.live[h.ProducerID]
+	delete(p.live, h.ProducerID)
+	if live || h.BaseOffset >= p.end || !h.IsTransactional() {
+		return batch, nil
+	}
+	if epoch, ok := p.markerLast[h.ProducerID]; ok && epoch == h.ProducerEpoch {
+		return batch, nil // nothing else tells of the producer
+	}
+	if !h.HasDeleteHorizon() {
+		horizon := p.now + p.l.cfg.Load().DeleteRetentionMs
+		out.expect(horizon)
+		return p.build(batch, h, true, horizon, func(*record.Record, int64) bool { return true })
+	}
+	if h.BaseTimestamp > p.now {
+		out.expect(h.BaseTimestamp)
+		return batch, nil
+	}
+	return nil, nil
 }
 
 // build writes a batch anew with the records that keep accepts.
 func (p *cleaningPass) build(batch []byte, h *record.Header, hasHorizon bool, horizon int64, keep func(r *record.Record, offset int64) bool) ([]byte, error) {
 	o := record.BuilderOptions{
 		BaseOffset: h.BaseOffset, LeaderEpoch: h.PartitionLeaderEpoch, Codec: h.Codec(), TimestampType: h.TimestampType(), LogAppendTime: h.MaxTimestamp,
-		HasProducer: h.HasProducerID(), ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, BaseSequence: h.BaseSequence, Transactional: h.IsTransactional(),
+		HasProducer: h.HasProducerID(), ProducerID: h.ProducerID, ProducerEpoch: h.ProducerEpoch, BaseSequence: h.BaseSequence, Transactional: h.IsTransactional(), Control: h.IsControl(),
 	}
 	if hasHorizon {
 		o.DeleteHorizon, o.BaseTimestamp = true, horizon

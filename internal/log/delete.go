@@ -277,7 +277,7 @@ func (l *Log) resetTo(s *segment) error {
 	if err := l.writeEpochs(); err != nil {
 		return err
 	}
-	return l.recoverProducers(snapshots)
+	return l.recoverProducers(snapshots, l.end.Offset)
 }
 
 // TruncateFully empties the log and lets it begin at start.

@@ -86,6 +86,23 @@ type file struct {
 
 func (c *fileCache) file(path string) *file { return &file{cache: c, path: path} }
 
+// rename gives the file another name.
+func (f *file) rename(to string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.cache.fs.Rename(f.path, to); err != nil {
+		return err
+	}
+	f.path = to
+	return nil
+}
+
+func (f *file) setPath(p string) {
+	f.mu.Lock()
+	f.path = p
+	f.mu.Unlock()
+}
+
 // acquire gives the open file, created if missing; release must follow.
 func (f *file) acquire() (vfs.File, error) {
 	f.mu.Lock()

@@ -306,6 +306,9 @@ func (l *Log) take(batch []byte, h *record.Header, at OffsetMeta, s *segment) er
 }
 
 func (l *Log) takeControl(batch []byte, h *record.Header, s *segment) error {
+	if h.NumRecords == 0 {
+		return nil // what Kafka's compaction leaves of a producer's last marker
+	}
 	c, err := record.ParseControl(batch)
 	if err != nil {
 		return err

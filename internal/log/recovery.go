@@ -63,11 +63,15 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 		if err := l.recoverSegments(points.recovery, d.clean); err != nil {
 			return nil, err
 		}
+		synced := points.recovery
+		if d.clean || !d.pointsKnown {
+			synced = l.end.Offset
+		}
 		if l.end.Offset < l.start {
 			if err := l.beginAtStart(); err != nil {
 				return nil, err
 			}
-		} else if err := l.recoverProducers(snapshots); err != nil {
+		} else if err := l.recoverProducers(snapshots, synced); err != nil {
 			return nil, err
 		}
 	}
@@ -80,6 +84,7 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 		l.asked.Store(true)
 	}
 	l.published, l.durable, l.hw = l.end, l.end, l.end
+	l.decided = nil // their markers lie below the high watermark
 	return l, nil
 }
 
@@ -120,13 +125,16 @@ func (l *Log) beginAtStart() error {
 // listFiles gives the segments' bases and the snapshots' offsets, and removes what an interrupted cleaning or deletion has left.
 func (l *Log) listFiles() (bases, snapshots []int64, err error) {
 	p := *l.path.Load()
+	if err := l.finishSwaps(); err != nil {
+		return nil, nil, err
+	}
 	entries, err := l.m.o.FS.ReadDir(p)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if strings.HasSuffix(name, deletedSuffix) || strings.HasSuffix(name, cleanedSuffix) || strings.HasSuffix(name, ".tmp") {
+		if strings.HasSuffix(name, swapSuffix) || strings.HasSuffix(name, deletedSuffix) || strings.HasSuffix(name, cleanedSuffix) || strings.HasSuffix(name, ".tmp") {
 			if err := l.m.o.FS.Remove(path.Join(p, name)); err != nil {
 				return nil, nil, err
 			}
@@ -440,13 +448,14 @@ func (l *Log) removeFiles(s *segment) error {
 }
 
 // recoverProducers loads the newest snapshot that can be read and replays what follows it.
-func (l *Log) recoverProducers(snapshots []int64) error {
+func (l *Log) recoverProducers(snapshots []int64, synced int64) error {
 	from := l.start
 	loaded := false
 	for i := len(snapshots) - 1; i >= 0; i-- {
 		at := snapshots[i]
 		name := *l.path.Load() + "/" + segmentName(at) + snapshotSuffix
-		if at > l.end.Offset {
+		if at > l.end.Offset || at > synced {
+			// It tells of transactions whose ends a crash may have cut off, or taken out of the index of those that were aborted.
 			_ = l.m.o.FS.Remove(name)
 			continue
 		}
@@ -466,32 +475,72 @@ func (l *Log) recoverProducers(snapshots []int64) error {
 		from, loaded = at, true
 		l.snapshotAt = at
 	}
-	if err := l.findOpenTxns(); err != nil {
+	if err := l.findOpenTxns(from); err != nil {
 		return err
 	}
-	return l.replayProducers(max(from, l.start))
+	if err := l.replayProducers(max(from, l.start)); err != nil {
+		return err
+	}
+	for _, s := range *l.segs.Load() {
+		if err := s.txn.sync(); err != nil { // the segments are durable already, so no later sync of them would do it
+			return err
+		}
+	}
+	return nil
 }
 
-// findOpenTxns finds where the open transactions of a snapshot lie.
-func (l *Log) findOpenTxns() error {
+// findOpenTxns finds where the open transactions of a snapshot at an offset lie.
+func (l *Log) findOpenTxns(at int64) error {
 	for id, p := range l.producers.byID {
 		if p.txnFirst.Offset < 0 {
 			continue
 		}
-		segs, i := l.segmentOf(p.txnFirst.Offset)
-		pos, _, ok, err := segs[i].position(p.txnFirst.Offset, segs[i].size.Load())
+		first, err := l.firstOf(id, p.txnFirst.Offset, at)
 		if err != nil {
 			return err
 		}
-		if !ok {
-			p.txnFirst.Offset = -1
-			continue
+		if p.txnFirst = first; first.Offset >= 0 {
+			l.open = append(l.open, openTxn{producerID: id, first: first})
 		}
-		p.txnFirst = OffsetMeta{Offset: p.txnFirst.Offset, SegmentBase: segs[i].base, Position: pos}
-		l.open = append(l.open, openTxn{producerID: id, first: p.txnFirst})
 	}
 	slices.SortFunc(l.open, func(a, b openTxn) int { return int(a.first.Offset - b.first.Offset) })
 	return nil
+}
+
+// firstOf finds the first batch of a producer's transaction in [from, upTo). What is undecided still begins at from. What was decided
+// since may have lost its beginning to compaction, or all of it and then its marker too: it is not open.
+func (l *Log) firstOf(producer, from, upTo int64) (OffsetMeta, error) {
+	segs, i := l.segmentOf(from)
+	for ; i < len(segs) && segs[i].base < upTo; i++ {
+		s := segs[i]
+		pos, _, ok, err := s.position(from, s.size.Load())
+		if err != nil {
+			return OffsetMeta{}, err
+		}
+		if !ok {
+			continue
+		}
+		f, err := s.log.acquire()
+		if err != nil {
+			return OffsetMeta{}, err
+		}
+		for sc := (scanner{f: f, pos: pos, limit: s.size.Load()}); ; {
+			at, h, ok, err := sc.next()
+			if err == nil && ok && h.BaseOffset < upTo {
+				if h.ProducerID != producer || !h.IsTransactional() || h.IsControl() {
+					continue
+				}
+				s.log.release()
+				return OffsetMeta{Offset: h.BaseOffset, SegmentBase: s.base, Position: at}, nil
+			}
+			s.log.release()
+			if err != nil {
+				return OffsetMeta{}, err
+			}
+			break
+		}
+	}
+	return OffsetMeta{Offset: -1}, nil
 }
 
 func (l *Log) replayProducers(from int64) error {

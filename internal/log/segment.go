@@ -56,8 +56,7 @@ type segment struct {
 	sinceIndex int64
 
 	// Of compaction: the earliest time after which tombstones in here may go, 0 for none.
-	horizon     atomic.Int64
-	nextHorizon int64 // of the cleaned segment to come; the cleaner's
+	horizon atomic.Int64
 
 	// Of the checkpoint, guarded by Log.opMu.
 	synced int64
@@ -68,11 +67,16 @@ type segment struct {
 }
 
 func newSegment(c *fileCache, dir string, base int64) *segment {
+	return newSegmentNamed(c, dir, base, "")
+}
+
+// newSegmentNamed is newSegment, of files with something behind their names.
+func newSegmentNamed(c *fileCache, dir string, base int64, extra string) *segment {
 	name := path.Join(dir, segmentName(base))
-	s := &segment{base: base, dir: dir, log: c.file(name + logSuffix)}
-	s.off = newOffsetIndex(c.file(name + offsetSuffix))
-	s.tim = newTimeIndex(c.file(name + timeSuffix))
-	s.txn = newTxnIndex(c, c.file(name+txnSuffix), base)
+	s := &segment{base: base, dir: dir, log: c.file(name + logSuffix + extra)}
+	s.off = newOffsetIndex(c.file(name + offsetSuffix + extra))
+	s.tim = newTimeIndex(c.file(name + timeSuffix + extra))
+	s.txn = newTxnIndex(c, c.file(name+txnSuffix+extra), base)
 	s.maxTs.Store(record.NoTimestamp)
 	s.firstTs.Store(record.NoTimestamp)
 	s.last.Store(base - 1)

@@ -109,6 +109,15 @@ func (x *txnIndex) add(e abortedEntry) error {
 	return nil
 }
 
+// touch makes the file, be it empty.
+func (x *txnIndex) touch() error {
+	if _, err := x.file.acquire(); err != nil {
+		return err
+	}
+	x.file.release()
+	return nil
+}
+
 // list gives the entries; the slice must not be changed.
 func (x *txnIndex) list() ([]abortedEntry, error) {
 	x.mu.Lock()
@@ -124,8 +133,7 @@ func (x *txnIndex) truncate(offset int64) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err := x.loadLocked(); err != nil {
-		// What is there cannot be read: nothing of it is kept, and the caller builds it again from the log.
-		x.entries, x.loaded = nil, true
+		x.salvage() // what a crash has torn, the caller builds again from the log
 	}
 	n := len(x.entries)
 	for n > 0 && x.entries[n-1].last >= offset {
@@ -142,6 +150,21 @@ func (x *txnIndex) truncate(offset int64) error {
 	x.entries = x.entries[:n:n]
 	x.dirty = true
 	return f.Truncate(int64(n) * abortedEntrySize)
+}
+
+// salvage takes the entries before the first that no index can hold. REQUIRES: mu.
+func (x *txnIndex) salvage() {
+	x.entries, x.loaded = nil, true
+	b, err := readFile(x.c.fs, x.path(), maxTxnIndexBytes)
+	if err != nil {
+		return
+	}
+	for n := len(b) / abortedEntrySize; n > 0; n-- {
+		if x.entries, err = parseAborted(b[:n*abortedEntrySize], x.base); err == nil {
+			return
+		}
+	}
+	x.entries = nil
 }
 
 func (x *txnIndex) sync() error {
