@@ -130,128 +130,154 @@ func TestCompactionModel(t *testing.T) {
 	}
 }
 
+// compacting is a log under test with the model of it.
+type compacting struct {
+	t       *testing.T
+	rng     *rand.Rand
+	disk    *crashFS
+	m       *Manager
+	l       *Log
+	c       *cleaner
+	cfg     Config
+	model   map[string]string
+	pending map[int64]map[string]*string // by producer, of its open transaction
+	seq     map[int64]int32
+	value   int
+}
+
+func (x *compacting) open(disk *vfs.Mem) {
+	x.disk = &crashFS{Mem: disk, rng: x.rng}
+	x.m = slowManager(x.t, x.disk, "/data")
+	x.l = open(x.t, x.m, 1, x.cfg)
+	o := x.m.o.Cleaner
+	o.MapBytes = int64(cleanerEntryBytes * (1 + x.rng.Intn(12)))
+	x.c = &cleaner{m: x.m, o: o, clean: map[TopicPartition]int64{}, failed: map[*Log]bool{}}
+}
+
+func (x *compacting) append(b []byte) {
+	x.t.Helper()
+	w := newWatch(x.l)
+	info, err := x.l.Append(b, AppendOptions{Origin: Coordinator})
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	if err := w.wait(info.LastOffset + 1); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// write appends a batch, of a producer's transaction or, with producer -1, of none.
+func (x *compacting) write(producer int64) {
+	x.t.Helper()
+	txn := producer >= 0
+	b := record.NewBuilder(record.BuilderOptions{Codec: record.Codec(x.rng.Intn(5)), HasProducer: txn, ProducerID: producer, BaseSequence: x.seq[producer], Transactional: txn})
+	into := map[string]*string{}
+	n := 1 + x.rng.Intn(3)
+	for range n {
+		k := "k" + strconv.Itoa(x.rng.Intn(6))
+		x.value++
+		into[k] = nil
+		var raw []byte
+		if x.rng.Intn(4) > 0 {
+			v := fmt.Sprint("v", x.value)
+			into[k], raw = &v, []byte(v)
+		}
+		b.Append(1_600_000_000_000, []byte(k), raw, nil)
+	}
+	x.append(b.Finish())
+	if !txn {
+		apply(x.model, into)
+		return
+	}
+	x.seq[producer] += int32(n)
+	if x.pending[producer] == nil {
+		x.pending[producer] = map[string]*string{}
+	}
+	maps.Copy(x.pending[producer], into)
+}
+
+func (x *compacting) end(producer int64, commit bool) {
+	x.t.Helper()
+	x.append(record.EndTxnMarker(commit, 0, producer, 0, 0, 1_600_000_000_000))
+	if commit {
+		apply(x.model, x.pending[producer])
+	}
+	delete(x.pending, producer)
+}
+
+func (x *compacting) roll() {
+	x.t.Helper()
+	if err := x.l.Roll(); err != nil {
+		x.t.Fatal(err)
+	}
+}
+
+// compact makes a pass, and now and then goes on with what a crash in the middle of it left.
+func (x *compacting) compact() {
+	t := x.t
+	t.Helper()
+	x.disk.arm(1 + x.rng.Intn(40))
+	before := committedView(t, x.l)
+	x.c.consider(t.Context(), x.l)
+	if after := committedView(t, x.l); !maps.Equal(before, after) {
+		t.Fatalf("compaction changed %v into %v", before, after)
+	}
+	shot := x.disk.taken()
+	x.disk.arm(0)
+	if shot == nil || x.rng.Intn(2) == 0 {
+		return
+	}
+	closeManager(t, x.m)
+	x.open(shot)
+	if after := committedView(t, x.l); !maps.Equal(before, after) {
+		t.Fatalf("a crash in a compaction changed %v into %v", before, after)
+	}
+}
+
 func compactionModel(t *testing.T, rng *rand.Rand) {
-	disk := &crashFS{Mem: vfs.NewMem(), rng: rng}
-	cfg := DefaultConfig()
-	cfg.Compact, cfg.Delete, cfg.DeleteRetentionMs = true, false, 0
-	cfg.SegmentBytes, cfg.IndexIntervalBytes = int64(1<<10+rng.Intn(3<<10)), 100
-	m := slowManager(t, disk, "/data")
-	l := open(t, m, 1, cfg)
-	defer func() { closeManager(t, m) }()
-	model := map[string]string{}
-	pending := map[int64]map[string]*string{} // by producer, of its open transaction
-	seq := map[int64]int32{}
-	value := 0
-	append1 := func(b []byte, origin Origin) {
-		t.Helper()
-		w := newWatch(l)
-		info, err := l.Append(b, AppendOptions{Origin: origin})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.wait(info.LastOffset + 1); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write := func(producer int64, txn bool) {
-		b := record.NewBuilder(record.BuilderOptions{Codec: record.Codec(rng.Intn(5)), HasProducer: txn, ProducerID: producer, BaseSequence: seq[producer], Transactional: txn})
-		into := map[string]*string{}
-		n := 1 + rng.Intn(3)
-		for range n {
-			k := "k" + strconv.Itoa(rng.Intn(6))
-			var v *string
-			if rng.Intn(4) > 0 {
-				s := fmt.Sprint("v", value)
-				v = &s
-			}
-			value++
-			into[k] = v
-			var raw []byte
-			if v != nil {
-				raw = []byte(*v)
-			}
-			b.Append(1_600_000_000_000, []byte(k), raw, nil)
-		}
-		append1(b.Finish(), Coordinator)
-		if !txn {
-			apply(model, into)
-			return
-		}
-		seq[producer] += int32(n)
-		if pending[producer] == nil {
-			pending[producer] = map[string]*string{}
-		}
-		maps.Copy(pending[producer], into)
-	}
-	end := func(producer int64, commit bool) {
-		append1(record.EndTxnMarker(commit, 0, producer, 0, 0, 1_600_000_000_000), Coordinator)
-		if commit {
-			apply(model, pending[producer])
-		}
-		delete(pending, producer)
-	}
-	c := newTestCleaner(m, rng)
+	x := &compacting{t: t, rng: rng, cfg: DefaultConfig(), model: map[string]string{}, pending: map[int64]map[string]*string{}, seq: map[int64]int32{}}
+	x.cfg.Compact, x.cfg.Delete, x.cfg.DeleteRetentionMs = true, false, 0
+	x.cfg.SegmentBytes, x.cfg.IndexIntervalBytes = int64(1<<10+rng.Intn(3<<10)), 100
+	x.open(vfs.NewMem())
+	defer func() { closeManager(t, x.m) }()
 	for range 60 {
 		switch p := int64(1 + rng.Intn(3)); rng.Intn(8) {
 		case 0, 1, 2:
-			write(p, true)
-		case 3:
-			// Keys outside of transactions only while none is open: the order of commits is the order of the model.
-			if len(pending) == 0 {
-				write(-1, false)
+			x.write(p)
+		case 3: // outside of transactions only while none is open: the order of commits is the order of the model
+			if len(x.pending) == 0 {
+				x.write(-1)
 			}
 		case 4, 5:
-			if pending[p] != nil && len(pending) == 1 {
-				end(p, rng.Intn(2) == 0)
-			} else if pending[p] != nil {
-				end(p, false)
+			if x.pending[p] != nil {
+				x.end(p, len(x.pending) == 1 && rng.Intn(2) == 0)
 			}
 		case 6:
-			if err := l.Roll(); err != nil {
-				t.Fatal(err)
-			}
+			x.roll()
 		case 7:
-			disk.arm(1 + rng.Intn(40))
-			before := committedView(t, l)
-			c.consider(t.Context(), l)
-			if after := committedView(t, l); !maps.Equal(before, after) {
-				t.Fatalf("compaction changed %v into %v", before, after)
-			}
-			if shot := disk.taken(); shot != nil && rng.Intn(2) == 0 {
-				closeManager(t, m)
-				disk = &crashFS{Mem: shot, rng: rng}
-				m = slowManager(t, disk, "/data")
-				l = open(t, m, 1, cfg)
-				c = newTestCleaner(m, rng)
-				if after := committedView(t, l); !maps.Equal(before, after) {
-					t.Fatalf("a crash in a compaction changed %v into %v", before, after)
-				}
-			}
-			disk.arm(0)
+			x.compact()
 		}
 	}
-	for p := range maps.Clone(pending) {
-		end(p, false)
+	for p := range maps.Clone(x.pending) {
+		x.end(p, false)
 	}
-	if got := committedView(t, l); !maps.Equal(got, model) {
-		t.Fatalf("a reader sees %v, committed was %v", got, model)
+	if got := committedView(t, x.l); !maps.Equal(got, x.model) {
+		t.Fatalf("a reader sees %v, committed was %v", got, x.model)
 	}
-	c.o.MapBytes = 1 << 20
+	x.c.o.MapBytes = 1 << 20
 	for range 6 { // until nothing changes any more: tombstones and markers need a second look, merged segments a third
-		if err := l.Roll(); err != nil {
-			t.Fatal(err)
-		}
-		c.clean = map[TopicPartition]int64{}
-		c.consider(t.Context(), l)
+		x.roll()
+		x.c.clean = map[TopicPartition]int64{}
+		x.c.consider(t.Context(), x.l)
 	}
-	if got := committedView(t, l); !maps.Equal(got, model) {
-		t.Fatalf("after compaction a reader sees %v, committed was %v", got, model)
+	if got := committedView(t, x.l); !maps.Equal(got, x.model) {
+		t.Fatalf("after compaction a reader sees %v, committed was %v", got, x.model)
 	}
-	if stable, end := l.LastStable().Offset, l.LogEnd().Offset; stable != end {
+	if stable, end := x.l.LastStable().Offset, x.l.LogEnd().Offset; stable != end {
 		t.Fatalf("the last stable offset is %d and the end %d, and no transaction is open", stable, end)
 	}
-	if n := len(*l.segs.Load()); n > 3 {
-		t.Errorf("%d segments of %d bytes are left", n, l.Size())
+	if n := len(*x.l.segs.Load()); n > 3 {
+		t.Errorf("%d segments of %d bytes are left", n, x.l.Size())
 	}
 }
 
@@ -263,10 +289,4 @@ func apply(model map[string]string, writes map[string]*string) {
 			model[k] = *v
 		}
 	}
-}
-
-func newTestCleaner(m *Manager, rng *rand.Rand) *cleaner {
-	o := m.o.Cleaner
-	o.MapBytes = int64(cleanerEntryBytes * (1 + rng.Intn(12)))
-	return &cleaner{m: m, o: o, clean: map[TopicPartition]int64{}, failed: map[*Log]bool{}}
 }

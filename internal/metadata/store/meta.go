@@ -60,6 +60,9 @@ func ParseMeta(content []byte) (Meta, error) {
 		case "version":
 			version = value
 		case "cluster.id":
+			if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }) {
+				return m, fmt.Errorf("cluster.id is %q, not an id of printable ASCII", value)
+			}
 			m.ClusterID = value
 		case "node.id", "broker.id":
 			n, err := strconv.ParseInt(value, 10, 32)
