@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/ottla/ottla/internal/broker"
 	"github.com/ottla/ottla/internal/clock"
@@ -51,8 +52,10 @@ type Options struct {
 	// logger's level.
 	Logger *slog.Logger
 	Level  *slog.LevelVar
-	// Registerer gets the metrics; none are kept without one.
+	// Registerer gets the metrics; none are kept without one, but for an HTTP listener (`ottla.http.listen`), which then makes its own.
 	Registerer prometheus.Registerer
+	// HTTPAnyPort takes another port where that of `ottla.http.listen` is in use.
+	HTTPAnyPort bool
 }
 
 // Broker is a running broker.
@@ -70,7 +73,9 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	bo := broker.Options{Clock: clock.Real{}, Values: values, NodeID: nodeID(values), Logger: o.Logger, Level: o.Level, Registerer: o.Registerer}
+	bo := broker.Options{Clock: clock.Real{}, Values: values, NodeID: nodeID(values), Logger: o.Logger, Level: o.Level}
+	bo.HTTPAnyPort = o.HTTPAnyPort
+	bo.Registerer, bo.Gatherer = registry(o.Registerer, values)
 	if bo.Logger == nil {
 		bo.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -120,6 +125,16 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 		out.addr = dialable(b.Addr())
 	}
 	return out, nil
+}
+
+// registry gives the page of metrics something to show: what the registerer holds, or a registry of its own.
+func registry(r prometheus.Registerer, v *config.Values) (prometheus.Registerer, prometheus.Gatherer) {
+	if g, ok := r.(prometheus.Gatherer); ok || r != nil || config.HTTPListen.Get(v) == "" {
+		return r, g
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg, reg
 }
 
 // load gathers the settings: options over flags over the environment over the file.
@@ -230,6 +245,9 @@ func dialable(a net.Addr) string {
 	}
 	return net.JoinHostPort(host, strconv.Itoa(t.Port))
 }
+
+// HTTPAddr is where health and metrics are: host:port, "" without `ottla.http.listen`.
+func (b *Broker) HTTPAddr() string { return b.b.HTTPAddr() }
 
 // Addr is where clients find the broker: host:port. With PipeOnly it is a name that only Dial understands.
 func (b *Broker) Addr() string { return b.addr }

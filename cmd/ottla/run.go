@@ -17,15 +17,19 @@ func run(ctx context.Context, o cli.RunOptions, ready func(cli.Running)) error {
 	if !o.Verbose {
 		level.Set(slog.LevelWarn)
 	}
+	defaults := map[string]string{"listeners": "PLAINTEXT://:9092"}
+	if o.HTTP != "" {
+		defaults["ottla.http.listen"] = o.HTTP
+	}
 	b, err := ottla.Start(ctx, ottla.Options{
-		Defaults:   map[string]string{"listeners": "PLAINTEXT://:9092"},
-		ConfigFile: o.ConfigFile, DataDir: o.DataDir, Listen: o.Listen, Set: o.Set, Environ: os.Environ(), Level: level,
+		Defaults:   defaults,
+		ConfigFile: o.ConfigFile, DataDir: o.DataDir, Listen: o.Listen, Set: o.Set, Environ: os.Environ(), Level: level, HTTPAnyPort: o.Dev,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 	})
 	if err != nil {
 		return err
 	}
-	ready(cli.Running{Address: b.Addr(), DataDir: b.DataDir(), ClusterID: b.ClusterID(), Warnings: b.Warnings(), ReadyIn: time.Since(begun)})
+	ready(cli.Running{Address: b.Addr(), HTTP: b.HTTPAddr(), DataDir: b.DataDir(), ClusterID: b.ClusterID(), Warnings: b.Warnings(), ReadyIn: time.Since(begun)})
 	<-ctx.Done()
 	stopping, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()

@@ -35,6 +35,7 @@ import (
 	"github.com/ottla/ottla/internal/telemetry"
 	"github.com/ottla/ottla/internal/timewheel"
 	"github.com/ottla/ottla/internal/vfs"
+	"github.com/ottla/ottla/internal/web"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
@@ -50,6 +51,9 @@ type Options struct {
 	Logger     *slog.Logger
 	Level      *slog.LevelVar
 	Registerer prometheus.Registerer // may be nil
+	Gatherer   prometheus.Gatherer   // of what Registerer gets, for the page of metrics; may be nil
+	// HTTPAnyPort takes another port where the HTTP listener's is in use.
+	HTTPAnyPort bool
 }
 
 // Broker is a running broker.
@@ -59,6 +63,7 @@ type Broker struct {
 	loop      *loop.Loop
 	server    *network.Server
 	api       *api.Server // set before the server starts
+	web       *web.Server // nil without an HTTP listener
 	first     string      // name of the first listener
 	stops     []stop
 	cancel    context.CancelFunc
@@ -184,7 +189,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		_ = replicas.OpenAll(background, int(config.NumRecoveryThreadsPerDataDir.Get(o.Values))) // failures are logged and kept with the partition
 	})
 	b.onStop("background", func(context.Context) error { cancel(); b.running.Wait(); return nil })
-	return nil
+	return b.serveWeb(o, logs, pushed)
 }
 
 // listen opens the listeners, so that their ports are known; nobody is answered yet.

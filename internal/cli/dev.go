@@ -10,7 +10,7 @@ import (
 
 func (c *command) dev() *cobra.Command {
 	var data, host string
-	var port int
+	var port, httpPort int
 	var verbose bool
 	var set []string
 	cmd := &cobra.Command{
@@ -20,6 +20,7 @@ func (c *command) dev() *cobra.Command {
 	cmd.Flags().StringVar(&data, "data", "./ottla-data", "folder of the data; made if absent")
 	cmd.Flags().StringVar(&host, "host", "127.0.0.1", "address to listen on")
 	cmd.Flags().IntVar(&port, "port", 9092, "port to listen on; 0 picks a free one")
+	cmd.Flags().IntVar(&httpPort, "http-port", 9644, "port of metrics and health; another one where it is in use, 0 picks a free one, -1 has none")
 	cmd.Flags().StringArrayVar(&set, "set", nil, "setting by Kafka's name, name=value (repeatable)")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log what the broker does")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -27,6 +28,12 @@ func (c *command) dev() *cobra.Command {
 			return fmt.Errorf("--port %d is no port; give one from 0 (pick one) to 65535", port)
 		}
 		o := RunOptions{DataDir: data, Listen: net.JoinHostPort(host, strconv.Itoa(port)), Set: set, Dev: true, Verbose: verbose}
+		if httpPort > 65535 {
+			return fmt.Errorf("--http-port %d is no port; give one from 0 (pick one) to 65535, or -1 for none", httpPort)
+		}
+		if httpPort >= 0 {
+			o.HTTP = net.JoinHostPort(host, strconv.Itoa(httpPort))
+		}
 		return c.env.Run(cmd.Context(), o, func(r Running) {
 			out := c.env.Stdout
 			for _, w := range r.Warnings {
@@ -37,7 +44,11 @@ func (c *command) dev() *cobra.Command {
 				at = " -b " + r.Address
 			}
 			fmt.Fprintf(out, "Ottla is ready at %s (in %d ms)\n", r.Address, r.ReadyIn.Milliseconds())
-			fmt.Fprintf(out, "data in %s, cluster %s\n\n", r.DataDir, r.ClusterID)
+			fmt.Fprintf(out, "data in %s, cluster %s\n", r.DataDir, r.ClusterID)
+			if r.HTTP != "" {
+				fmt.Fprintf(out, "metrics at http://%s/metrics\n", r.HTTP)
+			}
+			fmt.Fprintln(out)
 			fmt.Fprintf(out, "  echo hello | %s produce greetings%s\n", c.env.Program, at)
 			fmt.Fprintf(out, "  %s consume greetings%s\n", c.env.Program, at)
 			fmt.Fprintf(out, "  %s topic list%s\n\n", c.env.Program, at)

@@ -42,6 +42,7 @@ type RunOptions struct {
 	ConfigFile string
 	DataDir    string
 	Listen     string // host:port of a plain listener; "" leaves it to the configuration
+	HTTP       string // host:port of the HTTP listener where no setting says otherwise; "" is none
 	Set        []string
 	Dev        bool
 	Verbose    bool
@@ -50,6 +51,7 @@ type RunOptions struct {
 // Running is what a started broker says of itself.
 type Running struct {
 	Address, DataDir, ClusterID string
+	HTTP                        string // host:port of the HTTP listener, "" without one
 	Warnings                    []string
 	ReadyIn                     time.Duration
 }

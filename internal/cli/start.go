@@ -22,6 +22,9 @@ func (c *command) start() *cobra.Command {
 				fmt.Fprintf(c.env.Stderr, "warning: %s\n", w)
 			}
 			fmt.Fprintf(c.env.Stdout, "Ottla is ready at %s (in %d ms)\ndata in %s, cluster %s\n", r.Address, r.ReadyIn.Milliseconds(), r.DataDir, r.ClusterID)
+			if r.HTTP != "" {
+				fmt.Fprintf(c.env.Stdout, "metrics at http://%s/metrics\n", r.HTTP)
+			}
 		})
 	}
 	return cmd
