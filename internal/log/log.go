@@ -26,14 +26,15 @@ type Log struct {
 	asOpened      OffsetMeta // the end when the log was opened
 	cleanlyOpened bool       // and the files were whole then
 
-	mu        sync.Mutex // appends
-	end       OffsetMeta // the next batch goes here
-	producers producers
-	unflushed int64 // records since the last flush, FlushInterval only
-	broken    error // why nothing is appended any more
-	loose     bool  // the end of the log was appended without the committer: the journal alone would leave a hole before what follows
-	paused    bool  // appends wait for resumed
-	resumed   sync.Cond
+	mu          sync.Mutex // appends
+	end         OffsetMeta // the next batch goes here
+	producers   producers
+	unflushed   int64       // records since the last flush, FlushInterval only
+	broken      error       // why nothing is appended any more
+	toldOffline atomic.Bool // the listener knows that the disk has failed
+	loose       bool        // the end of the log was appended without the committer: the journal alone would leave a hole before what follows
+	paused      bool        // appends wait for resumed
+	resumed     sync.Cond
 
 	moveMu sync.Mutex // one move at a time; before all other locks
 
@@ -240,12 +241,11 @@ func (l *Log) offlineError(err error) error {
 // onCommitError is the committer's word that nothing more becomes durable.
 func (l *Log) onCommitError(err error) {
 	l.mu.Lock()
-	first := l.broken == nil
-	if first {
+	if l.broken == nil {
 		l.broken = l.offlineError(err)
 	}
 	l.mu.Unlock()
-	if !first {
+	if l.toldOffline.Swap(true) { // told once, also where an append of this very log met the failure first
 		return
 	}
 	l.notifyMu.Lock()

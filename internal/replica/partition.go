@@ -152,7 +152,7 @@ func (p *Partition) Wait(upTo int64, w Waiter, index int) {
 func (p *Partition) OnDurable(l *log.Log, end log.OffsetMeta) {
 	l.SetHighWatermark(end)
 	p.mu.Lock()
-	if end.Offset <= p.hw {
+	if end.Offset <= p.hw || p.closed != nil { // what a deleted topic's log still makes durable is not its successor's high watermark
 		p.mu.Unlock()
 		return
 	}
