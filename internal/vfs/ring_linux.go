@@ -47,24 +47,25 @@ const (
 
 // iocb is the kernel's struct iocb.
 type iocb struct {
-	data      uint64
-	key       uint32
-	rwFlags   uint32
-	opcode    uint16
-	priority  int16
-	fd        uint32
-	buf       uint64
-	nbytes    uint64
-	offset    int64
-	reserved2 uint64
-	flags     uint32
-	resfd     uint32
+	data   uint64
+	_      uint64 // key, rw_flags
+	opcode uint16
+	_      int16 // priority
+	fd     uint32
+	buf    uint64
+	nbytes uint64
+	offset int64
+	_      uint64
+	flags  uint32
+	resfd  uint32
 }
 
 // ioEvent is the kernel's struct io_event.
 type ioEvent struct {
-	data, obj    uint64
-	result, res2 int64
+	data   uint64
+	_      uint64 // the iocb's address
+	result int64
+	_      int64
 }
 
 // newRing makes a ring; an error where the kernel offers none.
