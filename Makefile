@@ -14,12 +14,12 @@ RUNS ?= 5
 # What runs goroutines of its own, and so is tested with the race detector.
 SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet ./test/churn
 
-.PHONY: build test check vet unit race interop crash abuse golden bench bench-kafka fuzz docs
+.PHONY: build test check vet unit race interop crash abuse full golden bench bench-kafka fuzz docs
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ottla
 
-test: check race interop crash abuse
+test: check race interop crash abuse full
 	@echo "all of it passed; the lines with SKIP above say what this machine could not run, and why"
 
 check: vet unit
@@ -42,6 +42,10 @@ interop:
 # Hostile and broken clients against a real process.
 abuse:
 	$(GO) test -count=1 -v -timeout 15m ./test/abuse
+
+# A real, small disk that fills up (needs root; skipped without).
+full:
+	$(GO) test -count=1 -v -timeout 15m ./test/full
 
 crash:
 	OTTLA_CRASH_RUNS=$(RUNS) $(GO) test -count=1 -v -timeout 45m ./test/crash ./test/peer

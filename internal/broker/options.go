@@ -21,7 +21,7 @@ func logOptions(o Options, live func() *config.Values) log.ManagerOptions {
 	return log.ManagerOptions{
 		FS: o.FS, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, Dirs: o.LogDirs,
 		OpenFilesMax: int(config.LogOpenFilesMax.Get(v)), JournalFiles: int(config.JournalFiles.Get(v)), JournalFileBytes: config.JournalFileBytes.Get(v),
-		DirectThresholdBytes: int(config.JournalDirectBytes.Get(v)), DiskReserveBytes: config.DiskReserveBytes.Get(v),
+		DirectThresholdBytes: int(config.JournalDirectBytes.Get(v)), DiskReserveBytes: max(1, config.DiskReserveBytes.Get(v)),
 		RetentionInterval: ms(config.LogRetentionCheckIntervalMs.Get(v)), RetentionDelay: ms(config.LogInitialTaskDelayMs.Get(v)),
 		Cleaner: cleanerOptions(v), CleanerNow: func() log.CleanerOptions { return cleanerOptions(live()) },
 		Scrub: log.ScrubOptions{

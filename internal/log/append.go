@@ -37,6 +37,7 @@ func (l *Log) append(batches []byte, o AppendOptions, assign bool) (AppendInfo, 
 	if owner != nil {
 		owner.Release()
 	}
+	l.m.wrote(l.dir.Load(), len(batches))
 	if err == nil && !info.Duplicate && cfg.Flush != FlushFsync {
 		err = l.countsAtOnce(end, int64(info.NumRecords), cfg)
 	}

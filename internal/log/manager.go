@@ -70,6 +70,7 @@ type Manager struct {
 	logs map[TopicPartition]*Log
 
 	stop    context.CancelFunc
+	look    chan struct{} // so much was appended that the space is to be looked at now
 	running sync.WaitGroup
 	timers  map[*laterCall]bool // guarded by mu
 	closed  bool                // guarded by mu
@@ -92,6 +93,7 @@ type dir struct {
 
 	pointsDirty, startsDirty atomic.Bool
 	full                     atomic.Bool  // too little space is free
+	unlooked                 atomic.Int64 // bytes appended since the space was looked at
 	unborn                   atomic.Int64 // logs that have no directory yet
 	failure                  atomic.Pointer[error]
 }
@@ -140,7 +142,7 @@ func NewManager(o ManagerOptions) (*Manager, error) {
 	if len(o.Dirs) == 0 {
 		return nil, errors.New("no log dir is configured; set log.dirs")
 	}
-	m := &Manager{o: o, files: newFileCache(o.FS, o.OpenFilesMax), logs: map[TopicPartition]*Log{}, timers: map[*laterCall]bool{}, stop: func() {}}
+	m := &Manager{o: o, files: newFileCache(o.FS, o.OpenFilesMax), logs: map[TopicPartition]*Log{}, timers: map[*laterCall]bool{}, stop: func() {}, look: make(chan struct{}, 1)}
 	m.metrics = newMetrics(o.Registerer, m)
 	for _, p := range o.Dirs {
 		d, err := m.openDir(p)

@@ -369,6 +369,7 @@ func (m *Manager) housekeeping(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-space.C():
+		case <-m.look:
 		}
 		for _, d := range m.dirs {
 			m.watchSpace(d)
@@ -394,6 +395,22 @@ func (m *Manager) nextLook(retention time.Time) time.Duration {
 	return spaceInterval
 }
 
+// wrote counts what was appended: a fast disk can use the reserve up between two looks.
+func (m *Manager) wrote(d *dir, n int) {
+	if d.unlooked.Add(int64(n)) < m.o.DiskReserveBytes/4 {
+		return
+	}
+	d.unlooked.Store(0)
+	select {
+	case m.look <- struct{}{}:
+	default:
+	}
+}
+
+// backAgainBytes must be free at least before producing goes on, however small the reserve: a volume that has room for one small record
+// and none for the next is still full.
+const backAgainBytes = 8 << 20
+
 // watchSpace refuses producing while the volume is nearly full, with a gap between the two thresholds so that it does not flap.
 func (m *Manager) watchSpace(d *dir) {
 	u, err := m.o.FS.DiskUsage(d.path)
@@ -404,7 +421,7 @@ func (m *Manager) watchSpace(d *dir) {
 	switch {
 	case u.Free < reserve && !d.full.Swap(true):
 		m.o.Logger.Error("the disk is full but for its reserve: producing is refused until space is free; reading and deleting go on", "dir", d.path, "free_bytes", u.Free, "reserve_bytes", reserve)
-	case u.Free >= reserve+reserve/4 && d.full.Swap(false):
+	case u.Free >= max(reserve+reserve/4, backAgainBytes) && d.full.Swap(false):
 		m.o.Logger.Info("the disk has space again: producing goes on", "dir", d.path, "free_bytes", u.Free)
 	}
 }
