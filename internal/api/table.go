@@ -55,4 +55,7 @@ var table = []row{
 	{75, 0, 0, "DescribeTopicPartitions", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeTopicPartitions)},
 	{80, 0, 1, "AddRaftVoter", Inline, Access{"ALTER", "CLUSTER"}, decoded, typed(addRaftVoter)},
 	{81, 0, 0, "RemoveRaftVoter", Inline, Access{"ALTER", "CLUSTER"}, decoded, typed(removeRaftVoter)},
+	{88, 0, 1, "StreamsGroupHeartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupHeartbeat)},
+	{89, 0, 1, "StreamsGroupDescribe", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(streamsGroupDescribe)},
+	{93, 0, 0, "StreamsGroupTopologyDescriptionUpdate", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupTopologyDescriptionUpdate)},
 }

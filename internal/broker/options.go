@@ -8,6 +8,7 @@ import (
 	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/group/consumer"
+	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/network"
@@ -53,6 +54,7 @@ func groupConfig(v *config.Values) group.Config {
 	c.Classic.MaxSession = ms(int64(config.GroupMaxSessionTimeoutMs.Get(v)))
 	c.Classic.MaxSize = int(config.GroupMaxSize.Get(v))
 	c.Consumer = consumerConfig(c.Consumer, v)
+	c.Streams = streamsConfig(c.Streams, v)
 	c.MaxMetadataBytes = int(config.OffsetMetadataMaxBytes.Get(v))
 	c.ExpiryInterval = ms(config.OffsetsRetentionCheckIntervalMs.Get(v))
 	if minutes := config.OffsetsRetentionMinutes.Get(v); minutes < math.MaxInt32 {
@@ -100,5 +102,23 @@ func consumerConfig(c consumer.Config, v *config.Values) consumer.Config {
 	if p, ok := consumer.ParsePolicy(config.GroupConsumerMigrationPolicy.Get(v)); ok {
 		c.Migration = p
 	}
+	return c
+}
+
+// streamsConfig is what the settings say about streams groups.
+func streamsConfig(c streams.Config, v *config.Values) streams.Config {
+	span := func(def, low, high config.IntKey) streams.Range {
+		return streams.Range{Default: ms(int64(def.Get(v))), Min: ms(int64(low.Get(v))), Max: ms(int64(high.Get(v)))}
+	}
+	c.Session = span(config.GroupStreamsSessionTimeoutMs, config.GroupStreamsMinSessionTimeoutMs, config.GroupStreamsMaxSessionTimeoutMs)
+	c.Heartbeat = span(config.GroupStreamsHeartbeatIntervalMs, config.GroupStreamsMinHeartbeatIntervalMs, config.GroupStreamsMaxHeartbeatIntervalMs)
+	c.AssignmentInterval = span(config.GroupStreamsAssignmentIntervalMs, config.GroupStreamsMinAssignmentIntervalMs, config.GroupStreamsMaxAssignmentIntervalMs)
+	c.InitialDelay = ms(int64(config.GroupStreamsInitialRebalanceDelayMs.Get(v)))
+	c.TaskOffsetInterval.Default = ms(int64(config.GroupStreamsTaskOffsetIntervalMs.Get(v)))
+	c.TaskOffsetInterval.Min = ms(int64(config.GroupStreamsMinTaskOffsetIntervalMs.Get(v)))
+	c.MaxSize = int(config.GroupStreamsMaxSize.Get(v))
+	c.Standbys, c.MaxStandbys = int(config.GroupStreamsNumStandbyReplicas.Get(v)), int(config.GroupStreamsMaxStandbyReplicas.Get(v))
+	c.Warmups, c.MaxWarmups = int(config.GroupStreamsNumWarmupReplicas.Get(v)), int(config.GroupStreamsMaxWarmupReplicas.Get(v))
+	c.AcceptableLag, c.RackTags = config.GroupStreamsAcceptableRecoveryLag.Get(v), config.GroupStreamsRackAwareAssignmentTags.Get(v)
 	return c
 }

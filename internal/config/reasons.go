@@ -2,15 +2,14 @@ package config
 
 // Why a name has no effect yet.
 const (
-	replication   = "arrives with clusters of several brokers"
-	security      = "arrives with authentication, authorisation and TLS"
-	transactions  = "arrives with transactions"
-	shareGroups   = "arrives with share groups"
-	streamsGroups = "arrives with streams groups"
-	tiering       = "arrives with tiered storage"
-	quotas        = "arrives with quotas"
-	javaOnly      = "names a class or a part of the Java platform; ignored"
-	notNeeded     = "tunes threads, purges or caches that this broker does not have; ignored"
+	replication  = "arrives with clusters of several brokers"
+	security     = "arrives with authentication, authorisation and TLS"
+	transactions = "arrives with transactions"
+	shareGroups  = "arrives with share groups"
+	tiering      = "arrives with tiered storage"
+	quotas       = "arrives with quotas"
+	javaOnly     = "names a class or a part of the Java platform; ignored"
+	notNeeded    = "tunes threads, purges or caches that this broker does not have; ignored"
 )
 
 // hidden marks a row of later as internal.

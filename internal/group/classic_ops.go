@@ -8,7 +8,6 @@ import (
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/classic"
-	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
 )
 
@@ -24,9 +23,9 @@ func (s *Shard) JoinGroup(now time.Time, tok coordinator.Token, ctx RequestConte
 		return refuse(code)
 	}
 	found := s.find(req.Group)
-	old, isConsumer := found.(*consumer.Group)
-	if isConsumer && old.IsEmpty() {
-		found = nil // it becomes a classic one
+	var old Group
+	if found != nil && found.IsEmpty() && (found.Kind() == effect.Consumer || found.Kind() == effect.Streams) {
+		old, found = found, nil // it becomes a classic one
 	}
 	switch g := found.(type) {
 	case nil:
@@ -42,9 +41,9 @@ func (s *Shard) JoinGroup(now time.Time, tok coordinator.Token, ctx RequestConte
 	return parkable[*kmsg.JoinGroupResponse](op, tok), nil
 }
 
-// joinNewGroup makes the group that a join is the first of, in place of old, a consumer group without members, or nil. A
+// joinNewGroup makes the group that a join is the first of, in place of old, a group of another kind without members, or nil. A
 // join that the group or the log refuses leaves what was.
-func (s *Shard) joinNewGroup(op *effect.Op, tok coordinator.Token, ctx RequestContext, req *kmsg.JoinGroupRequest, old *consumer.Group) coordinator.Result[*kmsg.JoinGroupResponse] {
+func (s *Shard) joinNewGroup(op *effect.Op, tok coordinator.Token, ctx RequestContext, req *kmsg.JoinGroupRequest, old Group) coordinator.Result[*kmsg.JoinGroupResponse] {
 	fresh := classic.New(s.classic, req.Group, op.NowMs())
 	fresh.Join(op, tok, ctx.client(), req)
 	if fresh.IsEmpty() {

@@ -80,10 +80,15 @@ func (s *Shard) ConsumerGroupDescribe(ids []string) []kmsg.ConsumerGroupDescribe
 	return out
 }
 
+// taskOwner is a group whose members may commit for what has been theirs all along, though they are an epoch behind.
+type taskOwner interface {
+	CheckPartition(who effect.Commit, topic string, id schema.UUID, partition int32) bool
+}
+
 // checkPartition gives the group's last word on a commit for one partition: refused is what it said of the member.
 func (s *Shard) checkPartition(group string, who effect.Commit, refused error, topic string, id schema.UUID, partition int32) error {
 	if errors.Is(refused, kerr.StaleMemberEpoch) {
-		if g, ok := s.find(group).(*consumer.Group); ok && g.CheckPartition(who, topic, id, partition) {
+		if g, ok := s.find(group).(taskOwner); ok && g.CheckPartition(who, topic, id, partition) {
 			return nil
 		}
 	}

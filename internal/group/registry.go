@@ -11,6 +11,7 @@ import (
 	"github.com/ottla/ottla/internal/group/classic"
 	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
+	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/wire"
 )
 
@@ -61,6 +62,7 @@ var (
 	_ Group           = (*classic.Group)(nil)
 	_ ClassicProtocol = (*classic.Group)(nil)
 	_ ClassicProtocol = (*consumer.Group)(nil)
+	_ Group           = (*streams.Group)(nil)
 )
 
 // registry finds groups by id. A group id belongs to one kind at a time.

@@ -28,7 +28,7 @@ func (s *Shard) Replay(offset int64, producerID int64, producerEpoch int16, rec 
 		v, _ := rec.Value.(*schema.GroupMetadataValue)
 		s.replayClassic(k.Group, v)
 	default:
-		if !s.replayConsumer(rec) {
+		if !s.replayConsumer(rec) && !s.replayStreams(rec) {
 			s.skipped++
 		}
 	}
@@ -83,7 +83,7 @@ func (s *Shard) ReplayEndTxn(producerID int64, _ int16, commit bool) error {
 // OnLoaded begins the life of a shard that has replayed its log.
 func (s *Shard) OnLoaded(now time.Time, img *metadata.Image) []coordinator.Timer {
 	s.live = true
-	s.consumer.Image = img
+	s.consumer.Image, s.streams.Image = img, img
 	op := &effect.Op{Now: now}
 	for _, g := range s.sorted() {
 		g.Start(op)
@@ -98,6 +98,7 @@ func (s *Shard) OnLoaded(now time.Time, img *metadata.Image) []coordinator.Timer
 // OnImage is told of the cluster's changes. The offsets of deleted topics go, in an operation of their own.
 func (s *Shard) OnImage(now time.Time, img *metadata.Image, delta *metadata.Delta) []coordinator.Timer {
 	s.tellConsumers(img, delta)
+	s.tellStreams(img, delta)
 	if delta == nil {
 		return nil
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/ottla/ottla/internal/group/classic"
 	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
+	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
@@ -32,6 +33,7 @@ import (
 type Config struct {
 	Classic  classic.Config
 	Consumer consumer.Config
+	Streams  streams.Config
 	// MaxMetadataBytes (offset.metadata.max.bytes) bounds the text beside a committed offset.
 	MaxMetadataBytes int
 	// OffsetsRetention (offsets.retention.minutes) is the age at which offsets expire; 0: never, the default.
@@ -42,7 +44,7 @@ type Config struct {
 
 // DefaultConfig is Kafka's, but for offsets, which stay, and the first rebalance, which does not wait.
 func DefaultConfig() Config {
-	return Config{Classic: classic.DefaultConfig(), Consumer: consumer.DefaultConfig(), MaxMetadataBytes: 4096, ExpiryInterval: 10 * time.Minute}
+	return Config{Classic: classic.DefaultConfig(), Consumer: consumer.DefaultConfig(), Streams: streams.DefaultConfig(), MaxMetadataBytes: 4096, ExpiryInterval: 10 * time.Minute}
 }
 
 // Options are what a shard is made of.
@@ -70,6 +72,8 @@ type Shard struct {
 	log      *slog.Logger
 	classic  *classic.Env
 	consumer *consumer.Env
+	streams  *streams.Env
+	newborn  *streams.Group // made by an operation whose records are about to be replayed
 
 	registry
 	offsets offsets
@@ -89,6 +93,7 @@ func New(o Options) *Shard {
 		cfg: o.Config, log: o.Log,
 		classic:  &classic.Env{Config: o.Config.Classic, NewID: o.NewID, Log: o.Log},
 		consumer: &consumer.Env{Config: o.Config.Consumer, Classic: o.Config.Classic, NewID: o.NewID, Log: o.Log},
+		streams:  &streams.Env{Config: o.Config.Streams, Log: o.Log},
 		registry: newRegistry(), offsets: newOffsets(), lost: map[topic]bool{},
 	}
 	s.consumer.Downgrade = s.downgrade

@@ -9,6 +9,7 @@ import (
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/assignor"
 	"github.com/ottla/ottla/internal/group/effect"
+	"github.com/ottla/ottla/internal/group/topichash"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
@@ -129,7 +130,7 @@ func (d *draft) currentHash() int64 {
 			}
 		}
 	}
-	return groupHash(d.g.env.Image, slices.Sorted(maps.Keys(all)))
+	return topichash.Group(d.g.env.Image, slices.Sorted(maps.Keys(all)))
 }
 
 // assignorName is the assignor that most members ask for; where none asks, the broker's first.

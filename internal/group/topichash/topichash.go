@@ -1,4 +1,7 @@
-package consumer
+// Package topichash is the hash of what a group depends on in the metadata: its topics' ids, names, partitions and
+// racks. It is the one Kafka keeps, so that a group that moves here from there has no reason to rebalance. It knows the
+// image; it must never know a group.
+package topichash
 
 import (
 	"encoding/binary"
@@ -10,18 +13,15 @@ import (
 	"github.com/ottla/ottla/internal/metadata"
 )
 
-// The hash of what a group depends on in the metadata: its topics' ids, names, partitions and racks. It is the one
-// Kafka keeps, so that a group that moves here from there has no reason to rebalance.
-
-// groupHash is the hash over topics in order of their names; 0 for none. Topics that are not there do not count.
-func groupHash(img *metadata.Image, names []string) int64 {
+// Group is the hash over topics in order of their names; 0 for none. Topics that are not there do not count.
+func Group(img *metadata.Image, names []string) int64 {
 	if img == nil {
 		return 0
 	}
 	var sum []byte
 	for _, n := range names {
 		if t := img.Topic(n); t != nil {
-			sum = binary.LittleEndian.AppendUint64(sum, topicHash(img, t))
+			sum = binary.LittleEndian.AppendUint64(sum, topic(img, t))
 		}
 	}
 	if len(sum) == 0 {
@@ -30,7 +30,7 @@ func groupHash(img *metadata.Image, names []string) int64 {
 	return int64(xxh3.Hash(sum))
 }
 
-func topicHash(img *metadata.Image, t *metadata.Topic) uint64 {
+func topic(img *metadata.Image, t *metadata.Topic) uint64 {
 	le := binary.LittleEndian
 	b := make([]byte, 0, 64+4*len(t.Partitions))
 	b = append(b, 0) // version of the format
