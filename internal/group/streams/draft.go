@@ -158,7 +158,11 @@ func (d *draft) makeTarget() {
 		d.setTarget(m.ID, want)
 	}
 	d.targetEpoch = d.epoch
-	d.writeTargetEpoch(d.op.NowMs())
+	made := d.op.NowMs()
+	if !d.configured.ready() {
+		made = 0 // nothing was worked out: the next one, with the topics in place, need not wait
+	}
+	d.writeTargetEpoch(made)
 	d.g.env.Rebalances++
 	d.g.env.Log.Info("streams group has a new target assignment", "group", d.g.id, "epoch", d.epoch, "members", len(members))
 }
