@@ -28,6 +28,11 @@ var testProperties = map[string]string{
 	"group.consumer.session.timeout.ms":        "6000",
 	"group.consumer.min.heartbeat.interval.ms": "500",
 	"group.consumer.heartbeat.interval.ms":     "1000",
+	"group.streams.min.session.timeout.ms":     "3000",
+	"group.streams.session.timeout.ms":         "6000",
+	"group.streams.min.heartbeat.interval.ms":  "500",
+	"group.streams.heartbeat.interval.ms":      "1000",
+	"group.streams.initial.rebalance.delay.ms": "1000",
 	"log.retention.check.interval.ms":          "2000",
 }
 

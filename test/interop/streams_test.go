@@ -1,0 +1,246 @@
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ottla/ottla/test/peer"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// opticks is a real text that every Go installation has: Newton's Opticks, 9,000 lines.
+func opticks(t *testing.T) []string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(runtime.GOROOT(), "src", "testdata", "Isaac.Newton-Opticks.txt"))
+	if err != nil {
+		t.Skip(err)
+	}
+	return strings.Split(string(b), "\n")
+}
+
+func countWords(lines []string) map[string]int64 {
+	counts := map[string]int64{}
+	for _, l := range lines {
+		for _, w := range strings.FieldsFunc(strings.ToLower(l), func(r rune) bool { return r < 'a' || r > 'z' }) {
+			counts[w]++
+		}
+	}
+	return counts
+}
+
+// app is one running instance of the word count.
+type app struct {
+	cmd *exec.Cmd
+	dir string
+
+	mu    sync.Mutex
+	state string
+	said  bytes.Buffer
+}
+
+// startWordCount starts an instance of clients/java/WordCount.java.
+func startWordCount(t *testing.T, in, out string, settings ...string) *app {
+	t.Helper()
+	jars, err := peer.FetchStreams()
+	skipOrFail(t, err)
+	src, err := os.ReadFile(clientFile("java", "WordCount.java"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	classes, err := peer.CompileJava("WordCount", src, jars)
+	skipOrFail(t, err)
+	a := &app{dir: t.TempDir()}
+	args := append([]string{
+		"-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classes + ":" + jars + "/*", "WordCount", in, out,
+		"bootstrap.servers=" + broker(t).Addr, "state.dir=" + a.dir, "replication.factor=1",
+	}, settings...)
+	a.cmd = exec.Command("java", args...)
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	a.cmd.Stderr = &a.said
+	stdout, err := a.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		sc := bufio.NewScanner(stdout)
+		for sc.Scan() {
+			if s, ok := strings.CutPrefix(sc.Text(), "STATE "); ok {
+				a.mu.Lock()
+				a.state = s
+				a.mu.Unlock()
+			}
+		}
+	})
+	t.Cleanup(func() {
+		a.cmd.Process.Kill()
+		wg.Wait()
+		a.cmd.Wait()
+		if t.Failed() {
+			t.Logf("instance %v said:\n%s", settings, a.said.String())
+		}
+	})
+	return a
+}
+
+func (a *app) runs() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.state != "RUNNING" {
+		return fmt.Errorf("the instance is %q", a.state)
+	}
+	return nil
+}
+
+// stop ends the instance as a user does.
+func (a *app) stop(t *testing.T) {
+	t.Helper()
+	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, func() error {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.state != "NOT_RUNNING" {
+			return fmt.Errorf("the instance is %q", a.state)
+		}
+		return nil
+	})
+}
+
+func produceLines(t *testing.T, topic string, lines []string) {
+	t.Helper()
+	cl := client(t, kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
+	var rs []*kgo.Record
+	for _, l := range lines {
+		rs = append(rs, kgo.StringRecord(l))
+	}
+	if err := cl.ProduceSync(patience(t, time.Minute), rs...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lastCounts reads a topic of counts from its beginning to its end: the last value of every key.
+func lastCounts(ctx context.Context, addr, topic string, committed bool) (map[string]int64, error) {
+	opts := []kgo.Opt{kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart())}
+	if committed {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	got := map[string]int64{}
+	for {
+		// Transactions leave markers at the end, so that the end cannot be waited for: a second of silence is it.
+		quiet, cancel := context.WithTimeout(ctx, time.Second)
+		fs := cl.PollFetches(quiet)
+		cancel()
+		if fs.NumRecords() == 0 {
+			return got, ctx.Err()
+		}
+		fs.EachRecord(func(r *kgo.Record) { got[string(r.Key)] = int64(binary.BigEndian.Uint64(r.Value)) })
+	}
+}
+
+func wantCounts(t *testing.T, topic string, want map[string]int64, committed bool) {
+	t.Helper()
+	ctx := patience(t, 2*time.Minute)
+	eventually(t, 2*time.Minute, func() error {
+		got, err := lastCounts(ctx, broker(t).Addr, topic, committed)
+		if err != nil || maps.Equal(got, want) {
+			return err
+		}
+		differ := []string{}
+		for w, n := range want {
+			if got[w] != n {
+				differ = append(differ, fmt.Sprintf("%s: %d, not %d", w, got[w], n))
+			}
+		}
+		slices.Sort(differ)
+		return fmt.Errorf("%d words of %d, %d differ: %v", len(got), len(want), len(differ), differ[:min(len(differ), 5)])
+	})
+}
+
+// allCommitted waits until a group has committed everything that is in a topic.
+func allCommitted(t *testing.T, group, topic string) {
+	t.Helper()
+	adm := admin(t)
+	ctx := patience(t, time.Minute)
+	eventually(t, time.Minute, func() error {
+		ends, err := adm.ListEndOffsets(ctx, topic)
+		if err != nil {
+			return err
+		}
+		commits, err := adm.FetchOffsets(ctx, group)
+		if err != nil {
+			return err
+		}
+		var left []string
+		ends.Each(func(e kadm.ListedOffset) {
+			c, ok := commits.Lookup(e.Topic, e.Partition)
+			if e.Offset > 0 && (!ok || c.At < e.Offset) {
+				left = append(left, fmt.Sprintf("%s-%d at %d of %d", e.Topic, e.Partition, c.At, e.Offset))
+			}
+		})
+		if len(left) > 0 {
+			return fmt.Errorf("not committed: %v", left)
+		}
+		return nil
+	})
+}
+
+// streamsGroups are the two ways in which an application's instances can share their work.
+var streamsProtocols = map[string][]string{
+	"streams": {"group.protocol=streams"},
+	"classic": {"group.protocol=classic", "session.timeout.ms=6000", "heartbeat.interval.ms=1000"},
+}
+
+// Kafka Streams as published counts the words of a real text, in either group protocol; an instance that dies without a
+// word is taken over by another, from its committed offsets and changelogs, and the counts are those of the text.
+func TestStreamsWordCount(t *testing.T) {
+	lines := opticks(t)
+	broker(t)
+	for name, settings := range streamsProtocols {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, out, id := createTopic(t, 4, nil), createTopic(t, 4, nil), fresh("wordcount")
+			settings = append(slices.Clone(settings), "application.id="+id)
+			half := len(lines) / 2
+			produceLines(t, in, lines[:half])
+			first := startWordCount(t, in, out, settings...)
+			second := startWordCount(t, in, out, settings...)
+			for _, a := range []*app{first, second} {
+				eventually(t, 2*time.Minute, a.runs)
+			}
+			wantCounts(t, out, countWords(lines[:half]), false)
+			// At least once means that what is not committed is counted again by the next instance: that is for the
+			// test of exactly once.
+			allCommitted(t, id, in)
+			allCommitted(t, id, id+"-words-repartition")
+			first.cmd.Process.Kill()
+			produceLines(t, in, lines[half:])
+			wantCounts(t, out, countWords(lines), false)
+			second.stop(t)
+		})
+	}
+}
