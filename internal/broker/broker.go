@@ -101,6 +101,8 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 		FS: o.FS, Clock: o.Clock, Logger: o.Logger, LogDirs: o.LogDirs, Dir: config.MetadataLogDir.Get(o.Values), NodeID: o.NodeID,
 		ClusterID: config.ClusterID.Get(o.Values), NewID: newID, Endpoints: endpoints(o), Bootstrap: controller.Bootstrap(),
 		SegmentBytes: int64(config.MetadataLogSegmentBytes.Get(o.Values)), SnapshotBytes: config.MetadataLogMaxRecordBytesBetweenSnapshots.Get(o.Values),
+		SnapshotInterval: ms(config.MetadataLogMaxSnapshotIntervalMs.Get(o.Values)),
+		RetentionBytes:   config.MetadataMaxRetentionBytes.Get(o.Values), RetentionTime: ms(config.MetadataMaxRetentionMs.Get(o.Values)),
 	})
 	if err != nil {
 		return fmt.Errorf("metadata: %w", err)

@@ -1,5 +1,7 @@
 package metadata
 
+import "errors"
+
 // Publisher is told of every change, in the order of the log, on one goroutine. delta leads to img; both are
 // immutable from then on. It must not block: what takes time is handed to another goroutine.
 type Publisher interface {
@@ -57,9 +59,12 @@ func (p *Partition) Holds(broker int32) bool {
 	return false
 }
 
+// ErrNotWritten is in the error of a proposal of which nothing is in the log nor ever will be, so that the next one can be tried.
+var ErrNotWritten = errors.New("nothing was written")
+
 // Proposer is what the controller's loop needs of a metadata log. done is called once, from any goroutine: with the
 // offset of the first record when all of them are durable on a majority, or with an error when it is not known
-// whether they will be.
+// whether they will be; ErrNotWritten in it says that they will not.
 type Proposer interface {
 	Propose(records []Versioned, done func(base int64, err error))
 }

@@ -263,9 +263,11 @@ func (l *Loop) propose(records []metadata.Versioned, want int64) error {
 		if !errors.Is(r.err, kerr.NotController) {
 			l.o.Logger.Error("a metadata change was not committed", "records", len(records), "err", r.err)
 		}
-		l.mu.Lock()
-		l.failed = r.err
-		l.mu.Unlock()
+		if !errors.Is(r.err, metadata.ErrNotWritten) {
+			l.mu.Lock()
+			l.failed = r.err
+			l.mu.Unlock()
+		}
 		return r.err
 	}
 	invariant.Assert(r.base == want, "records were committed at offset %d instead of %d", r.base, want)

@@ -43,6 +43,7 @@ func Open(o Options) (*Store, error) {
 		}
 		return nil, err
 	}
+	s.snapped = s.clock.Now()
 	s.done.Add(1)
 	go s.run()
 	return s, nil

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
+	"slices"
+	"time"
 
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/record"
@@ -135,22 +138,21 @@ func readSnapshot(f vfs.File, cp checkpoint, clusterID string) (*metadata.Image,
 	return d.Image(), nil
 }
 
-// clean removes checkpoints and segments that are not needed any more: two checkpoints stay, and every segment with
-// something after the older one.
+// clean removes checkpoints and segments that are not needed any more, oldest first: those that are too old or too many bytes. Two
+// checkpoints stay, and every segment with something after the oldest that does.
 func (s *Store) clean(newest checkpoint) error {
 	segments, checkpoints, _, err := listDir(s.fs, s.dir)
 	if err != nil {
 		return err
 	}
-	keep := newest
-	for _, c := range checkpoints {
-		if c.end < newest.end && (keep == newest || c.end > keep.end) {
-			keep = c
-		}
+	slices.SortFunc(checkpoints, func(a, b checkpoint) int { return cmp.Compare(a.end, b.end) })
+	for len(checkpoints) > 0 && checkpoints[len(checkpoints)-1].end > newest.end {
+		checkpoints = checkpoints[:len(checkpoints)-1]
 	}
-	if keep == newest {
+	if len(checkpoints) < 2 {
 		return nil // the first one: the log stays whole beside it
 	}
+	keep := checkpoints[s.outlived(segments, checkpoints)]
 	for _, c := range checkpoints {
 		if c.end < keep.end {
 			err = errors.Join(err, s.fs.Remove(path.Join(s.dir, checkpointName(c.end, c.epoch))))
@@ -163,4 +165,40 @@ func (s *Store) clean(newest checkpoint) error {
 		}
 	}
 	return err
+}
+
+// outlived is how many of the checkpoints, oldest first, retention takes. All but the last two can go.
+func (s *Store) outlived(segments []int64, checkpoints []checkpoint) (n int) {
+	size := func(name string) (int64, time.Time) {
+		info, err := s.fs.Stat(path.Join(s.dir, name))
+		if err != nil {
+			return 0, s.clock.Now()
+		}
+		return info.Size(), info.ModTime()
+	}
+	total := int64(0)
+	for _, base := range segments {
+		bytes, _ := size(segmentName(base))
+		total += bytes
+	}
+	for _, c := range checkpoints {
+		bytes, _ := size(checkpointName(c.end, c.epoch))
+		total += bytes
+	}
+	for ; n+2 < len(checkpoints); n++ {
+		bytes, written := size(checkpointName(checkpoints[n].end, checkpoints[n].epoch))
+		tooOld := s.o.RetentionTime >= 0 && s.clock.Since(written) >= s.o.RetentionTime
+		tooMany := s.o.RetentionBytes >= 0 && total > s.o.RetentionBytes
+		if !tooOld && !tooMany {
+			break
+		}
+		total -= bytes
+		for i, base := range segments { // those that go with it
+			if i+1 < len(segments) && segments[i+1] <= checkpoints[n+1].end && (n == 0 || segments[i+1] > checkpoints[n].end) {
+				bytes, _ := size(segmentName(base))
+				total -= bytes
+			}
+		}
+	}
+	return n
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -36,6 +37,12 @@ type Options struct {
 	Bootstrap []metadata.Versioned
 	// SegmentBytes and SnapshotBytes are sizes of the log after which a segment is closed and a snapshot written.
 	SegmentBytes, SnapshotBytes int64
+	// SnapshotInterval is the time after which a snapshot is written of whatever came since the last; 0: never.
+	SnapshotInterval time.Duration
+	// RetentionBytes and RetentionTime bound what is kept of old snapshots and of the log before them, negative: not at all. The
+	// newest two snapshots stay.
+	RetentionBytes int64
+	RetentionTime  time.Duration
 }
 
 // Store is the metadata log. Propose and the readers are safe for concurrent use.
@@ -54,11 +61,12 @@ type Store struct {
 	image     *metadata.Image // as of Open
 
 	// Owned by Open, then by the appender.
-	file   vfs.File
-	end    int64 // bytes in file
-	next   int64 // offset of the next record
-	logEnd int64 // while loading: offset after the last batch that was read
-	unsure bool  // a file, name or batch was written and not made durable yet
+	file    vfs.File
+	end     int64 // bytes in file
+	next    int64 // offset of the next record
+	logEnd  int64 // while loading: offset after the last batch that was read
+	ballast bool  // there is one
+	unsure  bool  // a file, name or batch was written and not made durable yet
 
 	mu        sync.Mutex
 	queue     []proposal
@@ -66,8 +74,11 @@ type Store struct {
 	closing   bool
 	committed int64 // offset after the last durable record
 	segments  []*segment
-	since     int64 // bytes since the last snapshot
-	snapshot  bool  // one is being written
+	since     int64           // bytes since the last snapshot
+	snapshot  bool            // one is being written
+	snapped   time.Time       // when the last one was begun, or the log opened
+	newest    *metadata.Image // what a snapshot by time is made of
+	timer     clock.Timer     // for it; nil where none is due
 	wake      chan struct{}
 	done      sync.WaitGroup
 }
@@ -143,6 +154,7 @@ func (s *Store) run() {
 	} else if err := s.writeSmall(); err != nil {
 		s.log.Warn("the files beside the metadata log are out of date", "dir", s.dir, "err", err)
 	}
+	s.layBallast()
 	for range s.wake {
 		for {
 			s.mu.Lock()
@@ -188,11 +200,16 @@ func (s *Store) commit(group []proposal) {
 		}
 	}
 	if err == nil && len(all) > 0 {
-		if err = s.append(all); err != nil {
+		switch err = s.append(all); {
+		case noSpace(err):
+			err = s.refused(err)
+		case err != nil:
 			s.fail(err)
 			s.mu.Lock()
 			err = s.failed
 			s.mu.Unlock()
+		case !s.ballast:
+			s.layBallast()
 		}
 	}
 	for i, p := range group {
@@ -212,7 +229,7 @@ func (s *Store) append(records []metadata.Versioned) error {
 	}
 	if s.end > 0 && s.end+int64(len(batch)) > s.o.SegmentBytes {
 		if err := s.roll(); err != nil {
-			return err
+			return fmt.Errorf("close a segment: %v", err) // for whatever reason: half of it may be done
 		}
 	}
 	if err := s.write(batch, int64(len(records))); err != nil {
@@ -227,7 +244,7 @@ func (s *Store) append(records []metadata.Versioned) error {
 // write appends a batch that is not durable before settle.
 func (s *Store) write(batch []byte, records int64) error {
 	s.unsure = true
-	if _, err := s.file.WriteAt(batch, s.end); err != nil {
+	if err := s.writeAt(batch); err != nil {
 		return fmt.Errorf("append to %s at %d: %w", s.file.Name(), s.end, err)
 	}
 	s.mu.Lock()
@@ -243,7 +260,7 @@ func (s *Store) write(batch []byte, records int64) error {
 func (s *Store) settle() error {
 	if s.unsure {
 		if err := s.file.Sync(); err != nil {
-			return fmt.Errorf("sync %s: %w", s.file.Name(), err)
+			return fmt.Errorf("sync %s: %v", s.file.Name(), err) // for whatever reason: nobody knows what the disk holds
 		}
 		s.unsure = false
 	}
@@ -255,7 +272,30 @@ func (s *Store) settle() error {
 
 // MaybeSnapshot starts a snapshot of img in the background when the log has grown enough since the last one. The
 // loop calls it with each new image.
-func (s *Store) MaybeSnapshot(img *metadata.Image) { s.snapshotFrom(img, s.o.SnapshotBytes) }
+func (s *Store) MaybeSnapshot(img *metadata.Image) {
+	if !s.snapshotFrom(img, s.o.SnapshotBytes) {
+		s.snapshotInTime(img)
+	}
+}
+
+// snapshotInTime sees to it that a snapshot with img, or what comes after it, is written within the interval.
+func (s *Store) snapshotInTime(img *metadata.Image) {
+	if s.o.SnapshotInterval <= 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.newest = img
+	if s.timer == nil && !s.closing {
+		s.timer = s.clock.AfterFunc(max(0, s.o.SnapshotInterval-s.clock.Since(s.snapped)), func() {
+			s.mu.Lock()
+			img := s.newest
+			s.timer, s.newest = nil, nil
+			s.mu.Unlock()
+			s.snapshotFrom(img, 1)
+		})
+	}
+}
 
 // Checkpoint is MaybeSnapshot before a planned stop: it takes less growth to make the next start quicker. Close waits for it.
 func (s *Store) Checkpoint(img *metadata.Image) {
@@ -265,17 +305,18 @@ func (s *Store) Checkpoint(img *metadata.Image) {
 // closeSnapshotBytes of records take a few milliseconds to replay.
 const closeSnapshotBytes = 512 << 10
 
-func (s *Store) snapshotFrom(img *metadata.Image, least int64) {
+func (s *Store) snapshotFrom(img *metadata.Image, least int64) (begun bool) {
 	s.mu.Lock()
 	start := s.since >= least && !s.snapshot && !s.closing && s.failed == nil && img.Offset() >= 0
 	if start {
+		s.snapped = s.clock.Now()
 		invariant.Assert(img.Offset() < s.committed, "snapshot of offset %d, committed are those below %d", img.Offset(), s.committed)
 		s.snapshot, s.since = true, 0
 		s.done.Add(1)
 	}
 	s.mu.Unlock()
 	if !start {
-		return
+		return false
 	}
 	go func() {
 		defer s.done.Done()
@@ -290,6 +331,7 @@ func (s *Store) snapshotFrom(img *metadata.Image, least int64) {
 		s.snapshot = false
 		s.mu.Unlock()
 	}()
+	return true
 }
 
 // Close makes what was proposed durable and closes the files. Later proposals are refused.
@@ -300,6 +342,9 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closing = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 	s.mu.Unlock()
 	s.rouse()
 	s.done.Wait()
