@@ -50,6 +50,8 @@ func rows() []row {
 		{name: "e2e-5000", what: "5,000 x 1 KiB records a second, 6 partitions, franz-go to franz-go", goals: []goal{atMost("p99 ms", 1)}, run: endToEnd},
 		{name: "java-produce", what: "Kafka's ProducerPerformance, 1 KiB records, 256 KiB batches", run: javaProduce},
 		{name: "java-consume", what: "Kafka's ConsumerPerformance on the same topic", run: javaConsume},
+		{name: "share-consume", what: "share group of 4 franz-go members, 1 KiB records, 6 partitions, every record accepted", goals: []goal{atLeast("MB/s", 1)}, run: shareConsume},
+		{name: "java-share-consume", what: "Kafka's ShareConsumerPerformance on such a topic", goals: []goal{atLeast("MiB/s as the tool says", 1)}, run: javaShareConsume},
 		{name: "idle-5000", what: "5,000 idle connections", goals: []goal{bound("RSS added MB", 100)}, rounds: 3, run: idle},
 		{name: "start", what: "empty directory: exec to the first Metadata answer; then idle memory", goals: []goal{bound("ready ms", 50), bound("RSS MB", 40)}, own: true, run: start},
 		{name: "partitions-10000", what: "2 x 5,000 partitions: create until all lead, memory after", goals: []goal{bound("RSS MB", 150)}, rounds: 1, own: true, run: partitions},

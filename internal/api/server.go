@@ -52,7 +52,7 @@ type Deps struct {
 	Logs        *log.Manager
 	Groups      *coordinator.Runtime[*group.Shard]
 	Sessions    *fetchsession.Cache
-	Shares      *sharefetch.Manager
+	Shares      *sharefetch.Manager // nil: share groups are not served
 	ProducerIDs ProducerIDs
 	Loggers     Loggers
 	Telemetry   *telemetry.Manager
@@ -73,10 +73,18 @@ type Server struct {
 func New(d Deps) *Server {
 	s := &Server{Deps: d}
 	for i := range table {
+		if key := table[i].Key; key == shareFetchKey && d.Shares == nil || key == shareAcknowledgeKey && d.Shares == nil {
+			continue // a broker that cannot keep the state of a queue serves none
+		}
 		s.rows[table[i].Key] = &table[i]
 	}
 	return s
 }
+
+const (
+	shareFetchKey       = 78
+	shareAcknowledgeKey = 79
+)
 
 // address is where a client on conn should look for this broker.
 func (s *Server) address(conn *network.Conn) (host string, port int32) {

@@ -53,6 +53,8 @@ var table = []row{
 	{72, 0, 0, "PushTelemetry", Inline, Access{}, pushed, typed(pushTelemetry)},
 	{74, 0, 1, "ListConfigResources", Parked, Access{"DESCRIBE_CONFIGS", "CLUSTER"}, listing, typed(listConfigResources)},
 	{75, 0, 0, "DescribeTopicPartitions", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeTopicPartitions)},
+	{78, 1, 2, "ShareFetch", Parked, Access{"READ", "GROUP"}, listing, typed(shareFetch)},
+	{79, 1, 2, "ShareAcknowledge", Parked, Access{"READ", "GROUP"}, decoded, typed(shareAcknowledge)},
 	{80, 0, 1, "AddRaftVoter", Inline, Access{"ALTER", "CLUSTER"}, decoded, typed(addRaftVoter)},
 	{81, 0, 0, "RemoveRaftVoter", Inline, Access{"ALTER", "CLUSTER"}, decoded, typed(removeRaftVoter)},
 	{88, 0, 1, "StreamsGroupHeartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupHeartbeat)},

@@ -144,8 +144,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		WriteTimeout: ms(int64(config.OffsetsCommitTimeoutMs.Get(o.Values))), LoadBytes: int(config.OffsetsLoadBufferSize.Get(o.Values)),
 	})
 	brain := &brain{ctl: controller.New(node, o.Values)}
+	var persister share.Persister // the share coordinator, once it is there; nobody can lease a record before
 	shares = sharefetch.New(sharefetch.Options{
-		Source: &shareSource{image, replicas}, Persister: new(share.Memory), Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
+		Source: &shareSource{image, replicas}, Persister: persister, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, clock: o.Clock},
 		MaxSessions: int(config.GroupShareMaxShareSessions.Get(o.Values)),
 	})
@@ -171,7 +172,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		return err
 	}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Shares: shares,
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Shares: served(shares, persister),
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
@@ -225,6 +226,14 @@ func (b *Broker) listen(o *Options) error {
 	}
 	b.first = o.Listeners[0].Name
 	return nil
+}
+
+// served is the way to share-partitions, where their state can be kept.
+func served(m *sharefetch.Manager, p share.Persister) *sharefetch.Manager {
+	if p == nil {
+		return nil
+	}
+	return m
 }
 
 // limit reads a bound whose largest value means that there is none.
