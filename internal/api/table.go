@@ -42,6 +42,8 @@ var table = []row{
 	{45, 0, 1, "AlterPartitionReassignments", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(alterPartitionReassignments)},
 	{46, 0, 0, "ListPartitionReassignments", Inline, Access{"DESCRIBE", "CLUSTER"}, listing, typed(listPartitionReassignments)},
 	{47, 0, 0, "OffsetDelete", Parked, Access{"DELETE", "GROUP"}, decoded, typed(offsetDelete)},
+	{48, 0, 1, "DescribeClientQuotas", Inline, Access{"DESCRIBE_CONFIGS", "CLUSTER"}, listing, typed(describeClientQuotas)},
+	{50, 0, 0, "DescribeUserScramCredentials", Inline, Access{"DESCRIBE", "CLUSTER"}, listing, typed(describeUserScramCredentials)},
 	{55, 0, 2, "DescribeQuorum", Inline, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeQuorum)},
 	{57, 0, 2, "UpdateFeatures", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(updateFeatures)},
 	{60, 0, 2, "DescribeCluster", Inline, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeCluster)},
@@ -60,4 +62,5 @@ var table = []row{
 	{88, 0, 1, "StreamsGroupHeartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupHeartbeat)},
 	{89, 0, 1, "StreamsGroupDescribe", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(streamsGroupDescribe)},
 	{93, 0, 0, "StreamsGroupTopologyDescriptionUpdate", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupTopologyDescriptionUpdate)},
+	{94, 0, 0, "UnregisterController", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(unregisterController)},
 }

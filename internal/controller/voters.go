@@ -34,6 +34,24 @@ func (c *Controller) UnregisterBroker(img *metadata.Image, req *kmsg.UnregisterB
 	return records, resp
 }
 
+// UnregisterController forgets a controller that has gone for good; such registrations come with the data of Apache Kafka.
+func (c *Controller) UnregisterController(img *metadata.Image, req *kmsg.UnregisterControllerRequest, _ Env) (Records, *kmsg.UnregisterControllerResponse) {
+	resp := kmsg.NewPtrUnregisterControllerResponse()
+	var err error
+	if _, known := img.Controllers()[req.ControllerID]; req.ControllerID == c.node {
+		err = wire.Errorf(kerr.InvalidRequest, "Controller cannot unregister itself while it is active.")
+	} else if !known {
+		err = wire.Errorf(kerr.ControllerIDNotRegistered, "Controller ID %d is not currently registered.", req.ControllerID)
+	}
+	if err != nil {
+		resp.ErrorCode, resp.ErrorMessage = status(err)
+		return nil, resp
+	}
+	var records Records
+	records.add(&schema.UnregisterControllerRecord{ControllerID: req.ControllerID})
+	return records, resp
+}
+
 // Voter is one member of the quorum that keeps the metadata.
 type Voter struct {
 	ID  int32
