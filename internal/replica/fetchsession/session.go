@@ -3,7 +3,9 @@
 package fetchsession
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -43,6 +45,8 @@ type Session struct {
 	id       int32
 	topicIDs bool
 
+	size atomic.Int64 // len(order), for those who only count
+
 	mu       sync.Mutex // guards what follows
 	epoch    int32
 	order    []*Partition
@@ -50,6 +54,13 @@ type Session struct {
 	lastUsed time.Time
 	created  time.Time
 }
+
+// A client decides how much a session remembers, so that is bounded: a larger one, or one too many, gets none and names its partitions
+// every time.
+const (
+	partitionsPerSession = 200_000
+	partitionsInAll      = 1_000_000
+)
 
 // Fetch is one request's view of its session.
 type Fetch struct {
@@ -69,13 +80,15 @@ type Cache struct {
 	evictAfter time.Duration
 	newID      func() int32
 
+	perSession, inAll int // partitions
+
 	mu       sync.Mutex
 	sessions map[int32]*Session
 }
 
 // NewCache makes a cache. newID gives random numbers; ids of 0 and below, and those in use, are passed over.
 func NewCache(slots int, evictAfter time.Duration, newID func() int32) *Cache {
-	return &Cache{slots: slots, evictAfter: evictAfter, newID: newID, sessions: map[int32]*Session{}}
+	return &Cache{slots: slots, evictAfter: evictAfter, newID: newID, perSession: partitionsPerSession, inAll: partitionsInAll, sessions: map[int32]*Session{}}
 }
 
 // Len is the number of sessions.
@@ -114,7 +127,10 @@ func (c *Cache) Begin(now time.Time, id, epoch int32, topicIDs bool, named []Par
 	if s.topicIDs != topicIDs {
 		return nil, wire.Errorf(kerr.FetchSessionTopicIDError, "fetch session %d mixes requests with and without topic ids; start a new one", id)
 	}
-	s.apply(named, forgotten)
+	if s.apply(named, forgotten); len(s.order) > c.perSession {
+		c.remove(id)
+		return nil, wire.Errorf(kerr.FetchSessionIDNotFound, "fetch session %d has grown beyond %d partitions; go on without one", id, c.perSession)
+	}
 	if len(s.order) == 0 {
 		c.remove(id)
 		return &Fetch{}, nil
@@ -145,6 +161,13 @@ func (c *Cache) create(now time.Time, topicIDs bool, named []Partition) *Session
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.sessions) >= c.slots && !c.evict(now) {
+		return nil
+	}
+	all := int64(len(named))
+	for _, s := range c.sessions {
+		all += s.size.Load()
+	}
+	if len(named) > c.perSession || all > int64(c.inAll) {
 		return nil
 	}
 	id := c.newID()
@@ -189,19 +212,14 @@ func (s *Session) apply(named []Partition, forgotten []Key) {
 		s.byKey[n.Key] = &n
 		s.order = append(s.order, &n)
 	}
+	before := len(s.byKey)
 	for _, k := range forgotten {
-		p := s.byKey[k]
-		if p == nil {
-			continue
-		}
 		delete(s.byKey, k)
-		for i := range s.order {
-			if s.order[i] == p {
-				s.order = append(s.order[:i], s.order[i+1:]...)
-				break
-			}
-		}
 	}
+	if len(s.byKey) < before {
+		s.order = slices.DeleteFunc(s.order, func(p *Partition) bool { return s.byKey[p.Key] != p })
+	}
+	s.size.Store(int64(len(s.order)))
 }
 
 // Answer is what a partition's answer holds, as far as the session cares.

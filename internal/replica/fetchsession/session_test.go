@@ -112,3 +112,58 @@ func TestErrors(t *testing.T) {
 		t.Error("the final epoch must close the session and still fetch")
 	}
 }
+
+// What sessions remember is bounded, however many partitions clients name; without one a client is served all the same.
+func TestSessionsAreBounded(t *testing.T) {
+	const partitionsPerSession, partitionsInAll = 200, 1000
+	c := NewCache(100, time.Minute, ids())
+	c.perSession, c.inAll = partitionsPerSession, partitionsInAll
+	wide := func(from, n int) (named []Partition) {
+		for i := range n {
+			named = append(named, part("wide", int32(from+i), 0))
+		}
+		return named
+	}
+	if f := begin(t, c, 0, EpochInitial, wide(0, partitionsPerSession+1), nil); f.SessionID() != 0 || len(f.Partitions) != partitionsPerSession+1 {
+		t.Errorf("a session too wide got id %d and %d partitions", f.SessionID(), len(f.Partitions))
+	}
+	f := begin(t, c, 0, EpochInitial, wide(0, partitionsPerSession), nil)
+	if f.SessionID() == 0 {
+		t.Fatal("the widest session there may be got none")
+	}
+	if _, err := c.Begin(time.Unix(0, 0), f.SessionID(), 1, false, wide(partitionsPerSession, 1), nil); !errors.Is(err, kerr.FetchSessionIDNotFound) {
+		t.Errorf("a session that grows too wide is answered %v", err)
+	}
+	given := 0
+	for range 10 {
+		if begin(t, c, 0, EpochInitial, wide(0, partitionsPerSession), nil).SessionID() != 0 {
+			given++
+		}
+	}
+	if given != partitionsInAll/partitionsPerSession {
+		t.Errorf("%d of the widest sessions were given", given)
+	}
+}
+
+// Forgetting takes no longer for many than for few each.
+func TestForgetsMany(t *testing.T) {
+	c := NewCache(1, time.Minute, ids())
+	var named []Partition
+	var keys []Key
+	for i := range 100_000 {
+		p := part("t", int32(i), 0)
+		named = append(named, p)
+		if i > 0 {
+			keys = append(keys, p.Key)
+		}
+	}
+	begin(t, c, 0, EpochInitial, named, nil)
+	begun := time.Now()
+	f := begin(t, c, 1, 1, nil, keys)
+	if len(f.Partitions) != 1 || f.Partitions[0].Partition != 0 {
+		t.Errorf("%d partitions are left", len(f.Partitions))
+	}
+	if took := time.Since(begun); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
