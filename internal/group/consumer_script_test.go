@@ -229,6 +229,9 @@ func showRecord(img *metadata.Image, key, value schema.Message) string {
 		}
 		return s
 	}
+	if _, ok := streamsGroupOf(key); ok {
+		return showStreamsRecord(key, value)
+	}
 	return fmt.Sprintf("%T", key)
 }
 

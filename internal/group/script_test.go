@@ -15,6 +15,7 @@ import (
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/consumer"
+	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
@@ -38,17 +39,18 @@ type fataler interface {
 
 // frame does for a shard what the coordinator's frame does: it writes, replays, answers, keeps timers.
 type frame struct {
-	t       fataler
-	cfg     Config
-	s       *Shard
-	now     time.Time
-	log     []entry
-	timers  map[string]time.Time
-	waiting map[coordinator.Token]string
-	tok     coordinator.Token
-	ids     int
-	img     *metadata.Image
-	out     strings.Builder
+	t          fataler
+	cfg        Config
+	s          *Shard
+	now        time.Time
+	log        []entry
+	timers     map[string]time.Time
+	waiting    map[coordinator.Token]string
+	tok        coordinator.Token
+	ids        int
+	img        *metadata.Image
+	out        strings.Builder
+	topologies map[string]*kmsg.StreamsGroupHeartbeatRequestTopology
 }
 
 func newFrame(t fataler, cfg Config) *frame {
@@ -234,6 +236,10 @@ func same(t fataler, live, loaded *Shard) {
 			sameConsumer(t, c, loaded.find(g.ID()).(*consumer.Group))
 			continue
 		}
+		if c, ok := g.(*streams.Group); ok {
+			sameStreams(t, c, loaded.find(g.ID()).(*streams.Group))
+			continue
+		}
 		if st := g.StateName(); st != "Empty" && st != "Stable" {
 			continue
 		}
@@ -285,7 +291,7 @@ func show(r any) string {
 
 // Scripts. Commands take key=value arguments; those with a group default to group=g.
 //
-//	shard [retention=d] [max-metadata=n] [migration=policy] [consumer-max=n]   a new shard
+//	shard [retention=d] [max-metadata=n] [migration=policy] [consumer-max=n] [standbys=n] [tags=()] [delay=d]   a new shard
 //	join, sync, heartbeat, leave           as clients send them, with v= the version
 //	commit topic-partition offset          [gen=] [member=] [instance=] [v=] [metadata=] [retention=] [id=] [epoch=]
 //	txn-commit topic-partition offset      [pid=]; end-txn pid [abort]
@@ -293,6 +299,7 @@ func show(r any) string {
 //	delete group...; offset-delete topic-partition...
 //	list [states=] [types=]; describe group... [v=]
 //	beat member=, describe-consumer, topics, group-config, fetch-as: see consumerCommand
+//	topology name, sbeat member=, describe-streams: see streamsCommand
 //	advance d; topic-deleted name [id=]; log [from=]; reload
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -304,6 +311,8 @@ func TestScripts(t *testing.T) {
 				cfg.MaxMetadataBytes = int(num(d, "max-metadata", 4096))
 				cfg.Consumer.Migration, _ = consumer.ParsePolicy(str(d, "migration", "bidirectional"))
 				cfg.Consumer.MaxSize = int(num(d, "consumer-max", 1000))
+				cfg.Streams.Standbys, cfg.Streams.RackTags = int(num(d, "standbys", 0)), list(d, "tags")
+				cfg.Streams.InitialDelay = dur(d, "delay", 0)
 				f = newFrame(t, cfg)
 				return ""
 			}
@@ -328,6 +337,8 @@ func (f *frame) command(d *datadriven.TestData) {
 		f.fetchCommand(d)
 	case "beat", "topics", "describe-consumer", "fetch-as", "group-config":
 		f.consumerCommand(d)
+	case "topology", "sbeat", "describe-streams", "topics-failed", "describe-topology":
+		f.streamsCommand(d)
 	case "delete":
 		r, err := f.s.DeleteGroups(f.now, RequestContext{}, plain(d))
 		reply, _ := run(f, r, err, "", 0)

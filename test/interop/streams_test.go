@@ -116,7 +116,7 @@ func (a *app) stop(t *testing.T) {
 	if err := a.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, func() error {
+	eventually(t, 90*time.Second, func() error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if a.state != "NOT_RUNNING" {
