@@ -1,7 +1,11 @@
 package telemetry
 
 import (
+	"crypto/rand"
 	"encoding/binary"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +15,7 @@ import (
 
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 
+	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/metadata"
 )
 
@@ -157,5 +162,45 @@ func TestBounds(t *testing.T) {
 	}
 	if n := w.m.count(); n != maxInstances {
 		t.Errorf("%d instances", n)
+	}
+}
+
+// Clients push, settings change and scrapers look, all at the same time: run with -race.
+func TestAtTheSameTime(t *testing.T) {
+	w := newWorld(t, map[string]string{"ottla.telemetry.series.max": "1000"})
+	w.m.clock = clock.Real{}
+	w.m.newID = func() (id metadata.UUID) { _, _ = rand.Read(id[:]); return id }
+	w.set("s", []string{"metrics=*", "interval.ms=100"})
+	b := sampleBytes(t)
+	var all sync.WaitGroup
+	var accepted atomic.Int64
+	for range 8 {
+		all.Go(func() {
+			for range 50 {
+				s, err := w.m.Get(Client{ID: "c"}, metadata.UUID{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for range 2 {
+					if w.m.Push(Client{ID: "c"}, Push{InstanceID: s.InstanceID, Subscription: s.ID, Metrics: b}) == nil {
+						accepted.Add(1)
+					}
+				}
+				if _, err := w.m.Gather(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		w.set("other", []string{"metrics=x", "match=client_id=nobody" + strconv.Itoa(i)})
+	}
+	all.Wait()
+	if n := accepted.Load(); n < 400 {
+		t.Errorf("%d pushes accepted: the first of each of 400 instances may come at once", n)
+	}
+	if n := w.m.pages.count(); n > 1000 {
+		t.Errorf("%d series", n)
 	}
 }
