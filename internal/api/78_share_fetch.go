@@ -53,7 +53,7 @@ func (c *Call) mayShare(r *sharefetch.Request, badRenewal bool) error {
 	switch {
 	case c.Image().Feature("share.version") == 0:
 		return kerr.UnsupportedVersion
-	case r.Group == "" || badRenewal:
+	case r.Group == "" || r.Member == "" || badRenewal:
 		return kerr.InvalidRequest
 	}
 	if r.Epoch == sharefetch.EpochInitial {

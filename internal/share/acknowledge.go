@@ -51,7 +51,7 @@ func (a *Ack) pieces(fn func(first, last int64, t AckType) error) error {
 }
 
 // Acknowledge takes a member's acknowledgements, all or none. What changes is decided once the write that Gathering names is
-// done. Errors are INVALID_RECORD_STATE: the member does not hold the lease, any more or at all.
+// done. Errors: INVALID_RECORD_STATE, the member does not hold the lease, any more or at all; INVALID_REQUEST, nobody has ever had such an offset.
 func (p *Partition) Acknowledge(member string, acks []Ack, now int64) error {
 	for i := range acks {
 		if err := acks[i].pieces(func(first, last int64, t AckType) error { return p.mayAcknowledge(member, first, last, t) }); err != nil {
@@ -74,9 +74,9 @@ func (p *Partition) mayAcknowledge(member string, first, last int64, t AckType) 
 	}
 	switch {
 	case p.end == p.start || first >= p.end:
-		return wire.Errorf(kerr.InvalidRecordState, "Batch record not found. The first offset in request is past acquired records.")
+		return wire.Errorf(kerr.InvalidRequest, "Batch record not found. The first offset in request is past acquired records.")
 	case last >= p.end:
-		return wire.Errorf(kerr.InvalidRecordState, "Batch record not found. The last offset in request is past acquired records.")
+		return wire.Errorf(kerr.InvalidRequest, "Batch record not found. The last offset in request is past acquired records.")
 	case t == Renew && !p.s.Renew:
 		return wire.Errorf(kerr.InvalidRecordState, "Renewing acquisition locks is not enabled for the group.")
 	}

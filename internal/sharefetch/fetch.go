@@ -48,18 +48,16 @@ type Result struct {
 // Do serves a request: acknowledgements first, then the fetch, which waits until there is something or MaxWait has passed. done
 // comes once, with the length of a lease in milliseconds, or with what is wrong with the request as a whole.
 func (m *Manager) Do(r *Request, done func(lockMs int64, results []Result, err error)) {
-	parts, errs, err := m.begin(r)
+	ids, err := m.begin(r)
 	if err != nil {
 		done(0, nil, err)
 		return
 	}
 	settings := m.o.Settings(r.Group)
-	c := &call{m: m, r: r, done: done, lockMs: settings.LockMs, order: make([]PartitionID, 0, len(parts)), byID: map[PartitionID]*Result{}}
+	c := &call{m: m, r: r, done: done, lockMs: settings.LockMs, order: make([]PartitionID, 0, len(ids)), byID: map[PartitionID]*Result{}}
 	c.left.Store(1) // until the fetch is through
-	for id, err := range errs {
-		c.result(id).Err = err
-	}
-	c.acknowledge(errs)
+	parts := c.resolve(ids)
+	c.acknowledge()
 	if r.AcknowledgeOnly || r.Epoch == EpochFinal || r.MaxRecords <= 0 || r.MaxBytes <= 0 || len(parts) == 0 {
 		c.finish(nil)
 		return
@@ -78,6 +76,30 @@ func (m *Manager) Do(r *Request, done func(lockMs int64, results []Result, err e
 		return
 	}
 	m.fetches.TryCompleteElseWatch(f, min(r.MaxWait, 24*time.Hour), keys...)
+}
+
+// resolve names the partitions to read. What is not here is answered as such; the answer that opens a session has all partitions.
+func (c *call) resolve(ids []PartitionID) (parts []sessionPart) {
+	for _, id := range ids {
+		tp, err := c.m.o.Source.Resolve(id.TopicID, id.Partition)
+		switch {
+		case c.r.AcknowledgeOnly:
+		case err != nil:
+			c.result(id).Err = err
+		case c.r.Epoch == EpochInitial:
+			c.result(id)
+			fallthrough
+		default:
+			parts = append(parts, sessionPart{id, tp})
+		}
+	}
+	return parts
+}
+
+// sessionPart is a partition to read and its name.
+type sessionPart struct {
+	id PartitionID
+	tp log.TopicPartition
 }
 
 // call is one request under way: its acknowledgements and its fetch.
@@ -103,7 +125,7 @@ func (c *call) result(id PartitionID) *Result {
 }
 
 // acknowledge starts the acknowledgements.
-func (c *call) acknowledge(errs map[PartitionID]error) {
+func (c *call) acknowledge() {
 	for i := range c.r.Partitions {
 		n := &c.r.Partitions[i]
 		if len(n.Acks) == 0 && n.Err == nil {
@@ -111,9 +133,8 @@ func (c *call) acknowledge(errs map[PartitionID]error) {
 		}
 		x := c.result(n.ID)
 		x.Acked = true
-		x.AckErr = n.Err
-		if err := errs[n.ID]; err != nil {
-			x.AckErr = err
+		if _, x.AckErr = c.m.o.Source.Resolve(n.ID.TopicID, n.ID.Partition); x.AckErr == nil {
+			x.AckErr = n.Err
 		}
 	}
 	for i := range c.r.Partitions {

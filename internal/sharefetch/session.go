@@ -3,10 +3,10 @@ package sharefetch
 import (
 	"context"
 	"math"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/wire"
 )
 
@@ -25,53 +25,33 @@ type PartitionID struct {
 // session is what one member reads from this broker. Guarded by Manager.mu.
 type session struct {
 	epoch int32 // of the next request
-	parts []sessionPart
+	parts []PartitionID
 	stop  func() bool // ends the watch over the connection
 }
 
-type sessionPart struct {
-	id PartitionID
-	tp log.TopicPartition
-}
-
-// begin finds the session of a request, or opens it, and gives the partitions to read. errs holds what is wrong with single ones.
-func (m *Manager) begin(r *Request) (parts []sessionPart, errs map[PartitionID]error, err error) {
-	resolved := make([]sessionPart, 0, len(r.Partitions))
-	for i := range r.Partitions {
-		id := r.Partitions[i].ID
-		tp, err := m.o.Source.Resolve(id.TopicID, id.Partition)
-		if err != nil {
-			if errs == nil {
-				errs = map[PartitionID]error{}
-			}
-			errs[id] = err
-			continue
-		}
-		resolved = append(resolved, sessionPart{id, tp})
-	}
+// begin finds the session of a request, or opens it, and gives the partitions to read, those among them that are not here too:
+// they may come, and until they do or are forgotten every answer says so.
+func (m *Manager) begin(r *Request) ([]PartitionID, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return nil, nil, errClosing
+		return nil, errClosing
 	}
 	if r.Epoch == EpochInitial {
-		return m.open(r, resolved), errs, m.full(r)
+		return m.open(r), m.full(r)
 	}
 	s, err := m.session(r.Group, r.Member, r.Epoch)
-	if err != nil {
-		return nil, nil, err
-	}
-	if r.Epoch == EpochFinal {
-		return nil, errs, nil
+	if err != nil || r.Epoch == EpochFinal {
+		return nil, err
 	}
 	s.forget(r.Forgotten)
 	if !r.AcknowledgeOnly {
-		s.add(resolved)
+		s.add(r.Partitions)
 	}
 	if s.epoch++; s.epoch == math.MaxInt32 {
 		s.epoch = 1
 	}
-	return append([]sessionPart(nil), s.parts...), errs, nil
+	return append([]PartitionID(nil), s.parts...), nil
 }
 
 // full says that a session could not be opened.
@@ -83,7 +63,7 @@ func (m *Manager) full(r *Request) error {
 }
 
 // open opens a session, in place of the one the member had; mu is held. It stays away where there are too many.
-func (m *Manager) open(r *Request, parts []sessionPart) []sessionPart {
+func (m *Manager) open(r *Request) []PartitionID {
 	g := m.group(r.Group)
 	old := g.sessions[r.Member]
 	if old != nil {
@@ -95,11 +75,11 @@ func (m *Manager) open(r *Request, parts []sessionPart) []sessionPart {
 		m.count++
 	}
 	s := &session{epoch: 1}
-	s.add(parts)
+	s.add(r.Partitions)
 	group, member := r.Group, r.Member
 	s.stop = context.AfterFunc(r.Conn, func() { m.leave(group, member, s) })
 	g.sessions[r.Member] = s
-	return append([]sessionPart(nil), s.parts...)
+	return append([]PartitionID(nil), s.parts...)
 }
 
 // session finds the session that a request of this epoch belongs to; mu is held.
@@ -117,27 +97,16 @@ func (m *Manager) session(group, member string, epoch int32) (*session, error) {
 	return s, nil
 }
 
-func (s *session) add(parts []sessionPart) {
-next:
-	for _, p := range parts {
-		for i := range s.parts {
-			if s.parts[i].id == p.id {
-				continue next
-			}
+func (s *session) add(named []Named) {
+	for i := range named {
+		if !slices.Contains(s.parts, named[i].ID) {
+			s.parts = append(s.parts, named[i].ID)
 		}
-		s.parts = append(s.parts, p)
 	}
 }
 
 func (s *session) forget(ids []PartitionID) {
-	for _, id := range ids {
-		for i := range s.parts {
-			if s.parts[i].id == id {
-				s.parts = append(s.parts[:i], s.parts[i+1:]...)
-				break
-			}
-		}
-	}
+	s.parts = slices.DeleteFunc(s.parts, func(id PartitionID) bool { return slices.Contains(ids, id) })
 }
 
 // leave closes a session, if it is still the member's, and gives back what the member holds. s is nil where any will do.
