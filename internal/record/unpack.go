@@ -18,6 +18,11 @@ func Unpack(c Codec, payload []byte, limit int) ([]byte, error) {
 		}
 		return payload, nil
 	}
+	if c == Zstd { // a decoder sets its window aside before it has seen what comes out
+		if shape, ok := zstdShape(payload); ok && !shape.single && shape.window > max(zstdWindowBytes, uint64(limit)) {
+			return nil, ErrTooLarge
+		}
+	}
 	var d decoder
 	defer d.close()
 	r, err := d.open(c, payload, int64(limit))

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
@@ -203,4 +205,27 @@ func TestAtTheSameTime(t *testing.T) {
 	if n := w.m.pages.count(); n > 1000 {
 		t.Errorf("%d series", n)
 	}
+}
+
+// What decoding takes is bounded by the size of a push: messages of two bytes on the wire are the worst there are.
+func TestDecodingMemory(t *testing.T) {
+	var points []byte
+	for range maxMessages - 10 {
+		points = append(points, 0x0a, 0x00)
+	}
+	wrap := func(field byte, body []byte) []byte {
+		return append(protowire.AppendVarint([]byte{field<<3 | 2}, uint64(len(body))), body...)
+	}
+	b := wrap(1, wrap(2, wrap(2, wrap(9, points)))) // histograms have the largest data points
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	data, err := decode(b)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 64<<20 {
+		t.Errorf("%d KB on the wire took %d MB", len(b)>>10, n>>20)
+	}
+	runtime.KeepAlive(data)
 }
