@@ -54,6 +54,9 @@ func (s *Shard) streamsBeat(op *effect.Op, ctx RequestContext, req *kmsg.Streams
 	default:
 		return nil, wire.Errorf(kerr.GroupIDNotFound, "Group %s is not a streams group.", req.Group)
 	}
+	if req.MemberEpoch < 0 {
+		return nil, wire.Errorf(kerr.GroupIDNotFound, "Group %s not found.", req.Group)
+	}
 	return nil, wire.Errorf(kerr.GroupIDNotFound, "Streams group %s not found.", req.Group)
 }
 

@@ -244,7 +244,6 @@ func TestStreamsWordCount(t *testing.T) {
 			first.cmd.Process.Kill()
 			produceLines(t, in, lines[half:])
 			wantCounts(t, out, countWords(lines), false)
-			second.stop(t)
 		})
 	}
 }
@@ -290,7 +289,6 @@ func TestStreamsExactlyOnce(t *testing.T) {
 			produceLines(t, in, lines[half:])
 			first.cmd.Process.Kill()
 			wantCounts(t, out, countWords(lines), true)
-			second.stop(t)
 		})
 	}
 }

@@ -50,25 +50,11 @@ func (g *Group) describeTopology() *kmsg.StreamsGroupDescribeResponseGroupTopolo
 	}
 	t := kmsg.NewStreamsGroupDescribeResponseGroupTopology()
 	t.Epoch = g.topology.Epoch
-	c := g.configured
-	if (c == nil || g.refresh) && g.env.Image != nil {
-		c = configure(g.topology, g.env.Image)
-	}
-	if c == nil || c.subs == nil {
-		return &t // null: it could not be configured
-	}
-	sizes := map[string]int32{}
-	for i := range c.create {
-		sizes[c.create[i].Topic] = c.create[i].NumPartitions
-	}
 	info := func(list []topicInfo) []kmsg.TopicInfo {
 		out := []kmsg.TopicInfo{}
 		for i := range list {
 			ti := kmsg.NewTopicInfo()
-			ti.Topic, ti.NumPartitions, ti.ReplicationFactor, ti.Configs = list[i].Name, sizes[list[i].Name], list[i].ReplicationFactor, []kmsg.TopicInfoConfig{}
-			if have := g.env.Image.Topic(ti.Topic); have != nil {
-				ti.NumPartitions = int32(len(have.Partitions))
-			}
+			ti.Topic, ti.NumPartitions, ti.ReplicationFactor, ti.Configs = list[i].Name, list[i].Partitions, list[i].ReplicationFactor, []kmsg.TopicInfoConfig{}
 			for j := range list[i].TopicConfigs {
 				tc := kmsg.NewTopicInfoConfig()
 				tc.Key, tc.Value = list[i].TopicConfigs[j].Key, list[i].TopicConfigs[j].Value
@@ -79,8 +65,8 @@ func (g *Group) describeTopology() *kmsg.StreamsGroupDescribeResponseGroupTopolo
 		return out
 	}
 	t.Subtopologies = []kmsg.StreamsGroupDescribeResponseGroupTopologySubtopology{}
-	for i := range c.subs {
-		s := c.subs[i].source
+	for i := range g.topology.Subtopologies {
+		s := &g.topology.Subtopologies[i]
 		d := kmsg.NewStreamsGroupDescribeResponseGroupTopologySubtopology()
 		d.SubtopologyID, d.SourceTopics, d.RepartitionSinkTopics = s.SubtopologyID, s.SourceTopics, s.RepartitionSinkTopics
 		d.StateChangelogTopics, d.RepartitionSourceTopics = info(s.StateChangelogTopics), info(s.RepartitionSourceTopics)

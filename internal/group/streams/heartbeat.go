@@ -114,8 +114,12 @@ func (d *draft) fit(req *kmsg.StreamsGroupHeartbeatRequest, changed bool) error 
 		if hash := topichash.Group(g.env.Image, topicNames(d.topology)); hash != d.hash {
 			d.hash, bump = hash, true
 		}
-		d.configured = configure(d.topology, g.env.Image)
-		g.configured, g.refresh = d.configured, false
+		c, err := configure(d.topology, g.env.Image)
+		if err != nil {
+			return err
+		}
+		d.configured = c
+		g.configured, g.refresh = c, false
 		d.op.Refused = func(error) { g.configured, g.refresh = nil, true } // the topology may not have been written
 	}
 	validated := int32(noEpoch)
@@ -184,7 +188,8 @@ func (d *draft) answer(client Client, req *kmsg.StreamsGroupHeartbeatRequest, ol
 	resp.MemberID, resp.MemberEpoch, resp.HeartbeatIntervalMillis, resp.TaskOffsetIntervalMillis = n.ID, n.Epoch, g.heartbeatMs(), g.taskOffsetMs()
 	resp.AcceptableRecoveryLag = g.acceptableLag()
 	moved := !n.Assigned.same(&m.Assigned)
-	if moved || req.MemberEpoch == joinEpoch || req.RebalanceTimeoutMillis != -1 && holdings(req) != nil {
+	// Who joins, says everything or is an epoch behind has not seen the last answer.
+	if moved || req.MemberEpoch < m.Epoch || req.RebalanceTimeoutMillis != -1 && holdings(req) != nil {
 		resp.ActiveTasks, resp.StandbyTasks, resp.WarmupTasks = n.Assigned[Active].wire(), n.Assigned[Standby].wire(), n.Assigned[Warmup].wire()
 	}
 	if !equalPtr(old.Endpoint, n.Endpoint) || moved && n.Endpoint != nil {
@@ -204,15 +209,15 @@ func (d *draft) status(client Client, m *Member, late string) []kmsg.StreamsGrou
 	if m.TopologyEpoch < d.topology.Epoch {
 		out = append(out, *statusOf(statusStaleTopology, fmt.Sprintf("The member's topology epoch %d is behind the group's topology epoch %d.", m.TopologyEpoch, d.topology.Epoch)))
 	}
+	if late != "" {
+		out = append(out, *statusOf(statusAssignmentDelayed, late))
+	}
 	if s := d.configured.status; s != nil {
 		why := *s
 		if why.StatusCode == statusMissingInternal && d.g.createFault != "" {
 			why.StatusDetail += "; Creation failed: " + d.g.createFault + "."
 		}
 		out = append(out, why)
-	}
-	if late != "" {
-		out = append(out, *statusOf(statusAssignmentDelayed, late))
 	}
 	if d.g.shutdown != "" {
 		out = append(out, *statusOf(statusShutdown, "Streams group member "+d.g.shutdown+" encountered a fatal error and requested a shutdown for the entire application."))

@@ -147,7 +147,11 @@ func (g *Group) begin(op *effect.Op) {
 	}
 	d := g.draft(op)
 	if d.configured == nil || g.refresh {
-		d.configured = configure(g.topology, g.env.Image) // the next heartbeat finds what it means
+		c, err := configure(g.topology, g.env.Image) // the next heartbeat finds what it means
+		if err != nil {
+			return
+		}
+		d.configured = c
 	}
 	d.makeTarget()
 }

@@ -1,15 +1,18 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/wire"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
@@ -152,7 +155,7 @@ func (c *configured) sub(id string) *configuredSub {
 	return &c.subs[i]
 }
 
-// misfit is why a topology cannot be configured.
+// misfit is why a topology cannot be configured as the cluster is.
 type misfit struct {
 	code   int8
 	detail string
@@ -164,16 +167,21 @@ func unfit(format string, args ...any) error {
 	return &misfit{statusIncorrectPartitions, fmt.Sprintf(format, args...)}
 }
 
-// configure looks a topology's topics up.
-func configure(t *topology, img *metadata.Image) *configured {
+// wrong is why a topology can never be configured.
+func wrong(format string, args ...any) error {
+	return wire.Errorf(kerr.StreamsInvalidTopology, format, args...)
+}
+
+// configure looks a topology's topics up. An error is of the topology itself; what the cluster lacks is in the status.
+func configure(t *topology, img *metadata.Image) (*configured, error) {
 	c := &configured{epoch: t.Epoch}
 	if err := c.fill(t, img); err != nil {
-		c.subs, c.create = nil, nil
-		c.status = statusOf(statusIncorrectPartitions, err.Error())
-		if m, ok := err.(*misfit); ok {
-			c.status.StatusCode = m.code
+		var m *misfit
+		if !errors.As(err, &m) {
+			return nil, err
 		}
-		return c
+		c.subs, c.create, c.status = nil, nil, statusOf(m.code, m.detail)
+		return c, nil
 	}
 	if len(c.create) > 0 {
 		names := make([]string, 0, len(c.create))
@@ -182,7 +190,7 @@ func configure(t *topology, img *metadata.Image) *configured {
 		}
 		c.status = statusOf(statusMissingInternal, "Internal topics are missing: "+summary(names))
 	}
-	return c
+	return c, nil
 }
 
 func statusOf(code int8, detail string) *kmsg.StreamsGroupHeartbeatResponseStatus {
@@ -281,12 +289,12 @@ func (d *counts) largest(s *subtopology) (n int32, err error) {
 	for _, name := range inputs(s) {
 		p, ok := d.of(name)
 		if !ok {
-			return 0, unfit("No partition count for source topic %s", name)
+			return 0, wrong("No partition count for source topic %s", name)
 		}
 		n = max(n, p)
 	}
 	if n == 0 {
-		return 0, unfit("No source topics found for subtopology %s", s.SubtopologyID)
+		return 0, wrong("No source topics found for subtopology %s", s.SubtopologyID)
 	}
 	return n, nil
 }
@@ -336,9 +344,10 @@ func (d *counts) decide() error {
 }
 
 // repartition gives a topic that nobody has set a number for as many partitions as the largest subtopology that writes to
-// it has tasks. One may follow from the other, so it goes on until nothing is left, or nothing moves.
+// it has tasks. One may follow from the other, so it goes on until nothing is left. In a loop, what is known of those that
+// are written by something outside it has to do.
 func (d *counts) repartition(open map[string]bool) error {
-	left := slices.Sorted(maps.Keys(open))
+	left, guess := slices.Sorted(maps.Keys(open)), false
 	for len(left) > 0 {
 		var rest []string
 		for _, topic := range left {
@@ -357,16 +366,18 @@ func (d *counts) repartition(open map[string]bool) error {
 			}
 			switch {
 			case !written:
-				return unfit("Failed to compute number of partitions for all repartition topics, because a repartition source topic is never used as a sink topic.")
-			case known:
+				return wrong("Failed to compute number of partitions for all repartition topics, because a repartition source topic is never used as a sink topic.")
+			case known || guess && n > 0:
 				d.decided[topic] = n
+				guess = false
 			default:
 				rest = append(rest, topic)
 			}
 		}
-		if len(rest) == len(left) {
-			return unfit("Failed to compute number of partitions for all repartition topics. There may be loops in the topology that cannot be resolved.")
+		if len(rest) == len(left) && guess {
+			return wrong("Failed to compute number of partitions for all repartition topics. There may be loops in the topology that cannot be resolved.")
 		}
+		guess = len(rest) == len(left)
 		left = rest
 	}
 	return nil
