@@ -221,7 +221,25 @@ func (f *fetch) Expire() {
 
 func (f *fetch) end() {
 	f.leave()
+	if f.c.r.Conn.Err() != nil {
+		f.giveBack()
+	}
 	f.c.finish(f.got)
+}
+
+// giveBack returns what was leased for a connection that closed before: what closing gives back may have come earlier.
+func (f *fetch) giveBack() {
+	for i := range f.got {
+		x := &f.got[i]
+		p := f.c.m.known(f.c.r.Group, x.ID.TopicID, x.ID.Partition)
+		if p == nil {
+			continue
+		}
+		for _, l := range x.Leases {
+			p.acknowledge(f.c.r.Member, []share.Ack{{First: l.First, Last: l.Last, Types: []share.AckType{share.Release}}}, func(error) {}) // an error: closing was later
+		}
+		f.c.m.fetches.TouchLater(p.wait)
+	}
 }
 
 // try goes through the partitions once. True: there is something to say.

@@ -360,3 +360,113 @@ func TestEveryRecordOnce(t *testing.T) {
 		r.until(func() bool { r.m.mu.Lock(); defer r.m.mu.Unlock(); return len(r.m.groups) == 0 })
 	}
 }
+
+// With share.order=key a record waits for the earlier ones of its key, across members and fetches.
+func TestKeyOrder(t *testing.T) {
+	s := defaults()
+	s.KeyOrder = true
+	r := newRig(t, s)
+	r.produce(0, 4, "a1", "a2", "b1", "a3", "b2")
+	m, n := r.member("m"), r.member("n")
+	take := func(x []got) (values []string) {
+		for _, g := range x {
+			values = append(values, g.value)
+		}
+		return values
+	}
+	x := m.fetch(10, 0, 0)
+	if fmt.Sprint(take(x)) != "[a1 b1]" {
+		t.Fatalf("first: %v", x)
+	}
+	if y := n.fetch(10, 0, 0); len(y) != 0 {
+		t.Fatalf("while they are held: %v", y)
+	}
+	done := make(chan []got, 1)
+	go func() { done <- n.fetch(10, 15*time.Second) }()
+	r.until(func() bool { return r.m.fetches.Waiting() == 1 })
+	if err := m.ack(share.Accept, x[0]); err != nil {
+		t.Fatal(err)
+	}
+	y := <-done
+	if fmt.Sprint(take(y)) != "[a2]" {
+		t.Fatalf("after a1: %v", y)
+	}
+	if err := m.ack(share.Release, x[1]); err != nil {
+		t.Fatal(err)
+	}
+	if z := m.fetch(10, 0); fmt.Sprint(take(z)) != "[b1]" || z[0].count != 2 {
+		t.Fatalf("b1 comes back before b2: %v", z)
+	}
+}
+
+// A record that came back waits as long as the group says, and a parked fetch gets it then.
+func TestRedeliveryDelay(t *testing.T) {
+	s := defaults()
+	s.RedeliveryMs, s.RedeliveryMaxMs = 80, 1000
+	r := newRig(t, s)
+	r.produce(0, 1, "a1")
+	m := r.member("m")
+	for i, least := range []time.Duration{0, 80 * time.Millisecond, 160 * time.Millisecond} {
+		begun := time.Now()
+		x := m.fetch(10, 15*time.Second, 0)
+		if len(x) != 1 || int(x[0].count) != i+1 {
+			t.Fatalf("delivery %d: %v", i+1, x)
+		}
+		if took := time.Since(begun); took < least-5*time.Millisecond || took > least+10*time.Second {
+			t.Errorf("delivery %d came after %v, should wait %v", i+1, took, least)
+		}
+		if err := m.ack(share.Release, x...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// In read_committed nobody gets records of open or aborted transactions, and the start passes them.
+func TestReadCommitted(t *testing.T) {
+	s := defaults()
+	s.ReadCommitted = true
+	r := newRig(t, s)
+	v, err := r.Open(log.TopicPartition{Topic: "t"}, topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(producer int64, seq int32, values ...string) {
+		t.Helper()
+		b := record.NewBuilder(record.BuilderOptions{HasProducer: true, ProducerID: producer, BaseSequence: seq, Transactional: true})
+		for _, s := range values {
+			b.Append(1000, nil, []byte(s), nil)
+		}
+		if _, err := v.Log.Append(b.Finish(), log.AppendOptions{Origin: log.Coordinator, Now: 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := func(producer int64, commit bool) {
+		t.Helper()
+		if _, err := v.Log.Append(record.EndTxnMarker(commit, 0, producer, 0, 0, 1000), log.AppendOptions{Origin: log.Control, Now: 1000}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settled := func() { r.until(func() bool { return v.Log.HighWatermark().Offset == v.Log.LogEnd().Offset }) }
+	write(1, 0, "no", "no") // 0, 1
+	write(2, 0, "yes")      // 2
+	end(1, false)           // 3
+	write(1, 2, "later")    // 4
+	end(2, true)            // 5
+	settled()
+	m := r.member("m")
+	x := m.fetch(10, 0, 0)
+	if len(x) != 1 || x[0].value != "yes" {
+		t.Fatalf("with a transaction open: %v", x)
+	}
+	end(1, true) // 6
+	settled()
+	if x = append(x, m.fetch(10, time.Second)...); len(x) != 2 || x[1].value != "later" {
+		t.Fatalf("committed: %v", x)
+	}
+	if err := m.ack(share.Accept, x...); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.persisted(0); s.StartOffset != 7 {
+		t.Fatalf("start %+v", s)
+	}
+}

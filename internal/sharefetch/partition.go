@@ -37,7 +37,6 @@ type partition struct {
 	waiters    []waiter
 	timer      timewheel.Timer
 	timerAt    int64
-	started    int64 // the start that the write under way carries
 }
 
 // waiter waits for a write.
