@@ -17,7 +17,10 @@ type sweepState struct {
 const slowestBytesPerSec = 16 << 10
 
 // pressedWriteTimeout is WriteTimeout while requests wait for memory.
-const pressedWriteTimeout = 5 * time.Second
+const pressedWriteTimeout = 3 * time.Second
+
+// pressedPeriod is how often the sweep looks whether requests wait for memory, and at the connections where they do.
+const pressedPeriod = time.Second
 
 // sweepLoop looks at every connection a few times within the shortest timeout. It ends with the last connection.
 func (s *Server) sweepLoop() {
@@ -29,9 +32,14 @@ func (s *Server) sweepLoop() {
 	}
 	period = min(max(period/6, time.Millisecond), 10*time.Second)
 	var conns []*Conn
-	for s.wait(period, s.ctx.Done()) {
-		conns = s.snapshot(conns[:0])
+	looked := s.clk.Now()
+	for s.wait(min(period, pressedPeriod), s.ctx.Done()) {
 		now := s.clk.Now()
+		if now.Sub(looked) < period && !s.gate.pressed() && s.connected() {
+			continue
+		}
+		looked = now
+		conns = s.snapshot(conns[:0])
 		for i, c := range conns {
 			c.check(now)
 			conns[i] = nil
@@ -46,6 +54,13 @@ func (s *Server) sweepLoop() {
 			return
 		}
 	}
+}
+
+// connected says whether there is any connection.
+func (s *Server) connected() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns) > 0
 }
 
 // check closes the connection if its client has been too slow.

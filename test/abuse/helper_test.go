@@ -52,7 +52,7 @@ func start(t *testing.T, properties map[string]string) (b *peer.Broker, logText 
 		if err := b.Stop(); err != nil {
 			t.Error(err)
 		}
-		if text := logText(); strings.Contains(text, "panic") || strings.Contains(text, "BUG") {
+		if text := logText(); strings.Contains(text, "panic") || strings.Contains(text, "BUG") || strings.Contains(text, "DATA RACE") {
 			t.Errorf("the broker's log tells of a bug:\n%s", last(text, 6000))
 		}
 	})
