@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group"
@@ -28,7 +29,7 @@ func streamsGroupHeartbeat(c *Call, q *kmsg.StreamsGroupHeartbeatRequest) {
 		}
 		c.Reply(resp)
 	}
-	if c.Image().Feature(controller.StreamsVersion) == 0 {
+	if !c.servesStreams() {
 		answer(nil, kerr.UnsupportedVersion)
 		return
 	}
@@ -50,6 +51,11 @@ func streamsGroupHeartbeat(c *Call, q *kmsg.StreamsGroupHeartbeatRequest) {
 		}
 		answer(beat.Response, nil)
 	})
+}
+
+// servesStreams tells whether the cluster and this broker's settings allow streams groups.
+func (c *Call) servesStreams() bool {
+	return c.Image().Feature(controller.StreamsVersion) > 0 && slices.Contains(config.GroupCoordinatorRebalanceProtocols.Get(c.Values()), "streams")
 }
 
 // checkTopologyTopics refuses a topology with topics that no application may use.

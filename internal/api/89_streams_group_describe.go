@@ -6,7 +6,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/wire"
 )
@@ -25,7 +24,7 @@ func streamsGroupDescribe(c *Call, q *kmsg.StreamsGroupDescribeRequest) {
 		}
 		return out
 	}
-	if c.Image().Feature(controller.StreamsVersion) == 0 {
+	if !c.servesStreams() {
 		resp.Groups = refuse(q.Groups, kerr.UnsupportedVersion)
 		c.Reply(resp)
 		return

@@ -6,7 +6,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/wire"
 )
@@ -20,7 +19,7 @@ func streamsGroupTopologyDescriptionUpdate(c *Call, q *kmsg.StreamsGroupTopology
 		resp.ErrorCode, resp.ErrorMessage = wire.CodeOf(err), wire.MessageOf(err)
 		c.Reply(resp)
 	}
-	if c.Image().Feature(controller.StreamsVersion) == 0 {
+	if !c.servesStreams() {
 		answer(struct{}{}, kerr.UnsupportedVersion)
 		return
 	}

@@ -292,3 +292,58 @@ func TestStreamsExactlyOnce(t *testing.T) {
 		})
 	}
 }
+
+// streamsRoles counts the tasks of a streams group that its members have, by role.
+func streamsRoles(t *testing.T, group string) (active, standby, members int) {
+	t.Helper()
+	req := kmsg.NewPtrStreamsGroupDescribeRequest()
+	req.Groups = []string{group}
+	resp, err := req.RequestWith(patience(t, 10*time.Second), client(t))
+	if err != nil || len(resp.Groups) != 1 || resp.Groups[0].ErrorCode != 0 {
+		t.Fatalf("describe %s: %v %+v", group, err, resp)
+	}
+	for _, m := range resp.Groups[0].Members {
+		members++
+		for _, a := range m.Assignment.ActiveTasks {
+			active += len(a.Partitions)
+		}
+		for _, s := range m.Assignment.StandbyTasks {
+			standby += len(s.Partitions)
+		}
+	}
+	return active, standby, members
+}
+
+// With standby replicas asked for by the group's configuration, a second instance keeps copies of the state; what the
+// first one did goes on there when it is killed.
+func TestStreamsStandbys(t *testing.T) {
+	lines := opticks(t)[:2000]
+	in, out, id := createTopic(t, 2, nil), createTopic(t, 2, nil), fresh("standbycount")
+	tool(t, "kafka.admin.ConfigCommand", "", "--alter", "--entity-type", "groups", "--entity-name", id, "--add-config", "streams.num.standby.replicas=1")
+	produceLines(t, in, lines[:1000])
+	settings := []string{"group.protocol=streams", "application.id=" + id}
+	first := startWordCount(t, in, out, append(settings, "application.server=one:1")...)
+	second := startWordCount(t, in, out, append(settings, "application.server=two:2")...)
+	for _, a := range []*app{first, second} {
+		eventually(t, 2*time.Minute, a.runs)
+	}
+	// Four tasks; the two that count have state.
+	eventually(t, time.Minute, func() error {
+		if active, standby, members := streamsRoles(t, id); active != 4 || standby != 2 || members != 2 {
+			return fmt.Errorf("%d active and %d standby tasks of %d members", active, standby, members)
+		}
+		return nil
+	})
+	wantCounts(t, out, countWords(lines[:1000]), false)
+	allCommitted(t, id, in)
+	allCommitted(t, id, id+"-words-repartition")
+	first.cmd.Process.Kill()
+	produceLines(t, in, lines[1000:])
+	wantCounts(t, out, countWords(lines), false)
+	eventually(t, time.Minute, func() error {
+		if active, standby, members := streamsRoles(t, id); active != 4 || standby != 0 || members != 1 {
+			return fmt.Errorf("%d active and %d standby tasks of %d members", active, standby, members)
+		}
+		return nil
+	})
+}
