@@ -103,3 +103,31 @@ func TestHTTPListener(t *testing.T) {
 		_ = c
 	}
 }
+
+// If this fails, a restart forgets what clients were asked for, or makes them ask again although nothing has changed.
+func TestSubscriptionsSurviveRestart(t *testing.T) {
+	dir := t.TempDir()
+	var ids [2]int32
+	for life := range ids {
+		b := start(t, ottla.Options{DataDir: dir})
+		cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.ClientID("letters"), kgo.DisableClientMetrics())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if life == 0 {
+			subscribe(t, cl, "all", "metrics=org.a,org.b", "interval.ms=5000", "match=client_id=letters,client_software_name=kgo")
+		}
+		req := kmsg.NewPtrGetTelemetrySubscriptionsRequest()
+		req.ClientInstanceID = [16]byte{1, 2, 3}
+		resp, err := req.RequestWith(t.Context(), cl)
+		if err != nil || resp.ErrorCode != 0 || resp.PushIntervalMillis != 5000 || strings.Join(resp.RequestedMetrics, " ") != "org.a org.b" {
+			t.Errorf("life %d: %+v %v", life, resp, err)
+		}
+		ids[life] = resp.SubscriptionID
+		cl.Close()
+		stop(t, b)
+	}
+	if ids[0] != ids[1] {
+		t.Errorf("subscriptions %v", ids)
+	}
+}
