@@ -347,3 +347,27 @@ func TestStreamsStandbys(t *testing.T) {
 		return nil
 	})
 }
+
+// An application moves from the classic protocol to the streams one and back, stopped in between: it goes on from its
+// offsets and state.
+func TestStreamsMigration(t *testing.T) {
+	lines := opticks(t)[:3000]
+	in, out, id := createTopic(t, 2, nil), createTopic(t, 2, nil), fresh("movingcount")
+	for i, protocol := range []string{"classic", "streams", "classic"} {
+		produceLines(t, in, lines[i*1000:(i+1)*1000])
+		a := startWordCount(t, in, out, append(slices.Clone(streamsProtocols[protocol]), "application.id="+id)...)
+		eventually(t, 2*time.Minute, a.runs)
+		wantCounts(t, out, countWords(lines[:(i+1)*1000]), false)
+		allCommitted(t, id, in)
+		allCommitted(t, id, id+"-words-repartition")
+		wantLines(t, tool(t, toolsPackage+"GroupsCommand", "", "--list"), "(?i)^"+id+" +"+protocol)
+		a.stop(t)
+		eventually(t, time.Minute, func() error {
+			listed, err := admin(t).ListGroups(patience(t, 10*time.Second))
+			if err == nil && listed[id].State != "Empty" {
+				err = fmt.Errorf("the group is %q", listed[id].State)
+			}
+			return err
+		})
+	}
+}
