@@ -160,15 +160,22 @@ func (s *Server) autoCreate(names []string, done func()) {
 	}
 	s.Controller.Submit("auto-create", func(ctl *controller.Controller, img *metadata.Image, env controller.Env) controller.Records {
 		records, resp := ctl.CreateTopics(img, req, env)
-		for _, t := range resp.Topics {
+		refused, first := 0, 0
+		for i, t := range resp.Topics {
 			if t.ErrorCode != 0 && t.ErrorCode != kerr.TopicAlreadyExists.Code {
-				s.Logger.Warn("a topic could not be created on first use", "topic", t.Topic, "error", kerr.ErrorForCode(t.ErrorCode))
+				if refused++; refused == 1 {
+					first = i
+				}
 			}
+		}
+		if refused > 0 { // one line, however many a client asks for
+			t := resp.Topics[first]
+			s.Logger.Warn("topics could not be created on first use", "topics", refused, "first", t.Topic, "error", kerr.ErrorForCode(t.ErrorCode))
 		}
 		return records
 	}, func(err error) {
 		if err != nil {
-			s.Logger.Warn("topics could not be created on first use", "topics", names, "error", err)
+			s.Logger.Warn("topics could not be created on first use", "topics", len(names), "first", names[0], "error", err)
 		}
 		done()
 	})

@@ -62,7 +62,11 @@ func (l *Loader) refuse(place, format string, args ...any) {
 func (l *Loader) yaml(file string, content []byte) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(content, &doc); err != nil {
-		l.refuse(file, "%s", strings.TrimPrefix(err.Error(), "yaml: "))
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		if strings.Contains(text, "cannot start any token") {
+			text += " (YAML is indented with spaces, not with tabs)"
+		}
+		l.refuse(file, "%s", text)
 		return
 	}
 	if len(doc.Content) == 0 {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"reflect"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestHugeLists(t *testing.T) {
 	if v, err := strconv.Atoi(os.Getenv("OTTLA_ABUSE_ELEMENTS")); err == nil {
 		n = v
 	}
-	b, _ := start(t, nil)
+	b, logText := start(t, nil)
 	serves(t, b)
 	var peak int64
 	for _, api := range versions(t, b) {
@@ -73,6 +74,9 @@ func TestHugeLists(t *testing.T) {
 		}
 	}
 	memory(t, b, 1500<<20)
+	if text := logText(); strings.Count(text, "\n") > 3000 || len(text) > 2<<20 {
+		t.Errorf("the log has %d lines and %d bytes; it ends in\n%s", strings.Count(text, "\n"), len(text), last(text, 2000))
+	}
 }
 
 // huge fills a request as fill does, but the list with number at gets n elements.
