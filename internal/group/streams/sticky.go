@@ -7,8 +7,9 @@ import (
 )
 
 // The assignor. It keeps tasks where they are, evens out what each member has to do (tasks with state and without each
-// for themselves), and gives what is new to where the state is, then to the process with the least to do. Standbys go to
-// other processes than their active task, spread over the rack tags where there are any.
+// for themselves), and gives what is new to where the state is, then to the process with the least to do, one with an
+// idle member first. Standbys go to other processes than their active task, spread over the rack tags where there are
+// any.
 
 // assignInput is what an assignment is made of.
 type assignInput struct {
@@ -196,7 +197,7 @@ func (a *assigner) giveActive(tasks []Task, stateful bool) {
 	slices.SortFunc(left, bySubtopology)
 	for _, t := range left {
 		p := slices.MinFunc(a.processes, func(x, y *process) int {
-			return cmp.Or(cmp.Compare(x.load(), y.load()), cmp.Compare(float64(x.stateless)/float64(len(x.slots)), float64(y.stateless)/float64(len(y.slots))))
+			return cmp.Or(cmp.Compare(x.load(), y.load()), cmp.Compare(x.least().n, y.least().n), cmp.Compare(float64(x.stateless)/float64(len(x.slots)), float64(y.stateless)/float64(len(y.slots))))
 		})
 		a.give(p.least(), t, Active, stateful, false)
 	}
