@@ -32,7 +32,8 @@ type produceCall struct {
 	Call
 	req     wire.ProduceRequest
 	resp    wire.ProduceResponse
-	waiting []appended // partitions whose commit the answer waits for
+	waiting []appended  // partitions whose commit the answer waits for
+	txn     *produceTxn // what is known of the transaction's partitions
 }
 
 // appended is a partition that has been appended to: where its answer stands and up to where it must commit.
@@ -55,22 +56,30 @@ func produce(s *Server, r *network.Request) error {
 		c.release()
 		return err
 	}
+	if c.req.TransactionalID != nil && c.verify() {
+		return nil
+	}
+	c.proceed()
+	return nil
+}
+
+// proceed appends, and answers once that is committed.
+func (c *produceCall) proceed() {
 	failed := c.appendAll()
 	if c.req.Acks == 0 {
 		c.noAnswer(failed)
-		return nil
+		return
 	}
 	if len(c.waiting) == 0 {
 		c.answer(nil)
-		return nil
+		return
 	}
 	waiting := c.waiting
-	delayed := s.Replicas.DelayProduce(len(waiting), c.answer)
+	delayed := c.Replicas.DelayProduce(len(waiting), c.answer)
 	for i := range waiting {
 		waiting[i].part.Wait(waiting[i].upTo, delayed, i)
 	}
 	delayed.Arm(max(time.Duration(c.req.TimeoutMs)*time.Millisecond, ownDiskWait))
-	return nil
 }
 
 // appendAll appends every partition and prepares its answer. It returns the first error.
@@ -179,7 +188,13 @@ func (c *produceCall) appendOne(topic *metadata.Topic, p *wire.ProducePartition,
 	if res.Rewritten {
 		owner = nil
 	}
-	info, err := part.Append(res.Batches, log.AppendOptions{Origin: log.Client, Now: opts.Now, Owner: owner})
+	o := log.AppendOptions{Origin: log.Client, Now: opts.Now, Owner: owner}
+	if c.txn != nil {
+		if err := c.txn.allow(part.TopicPartition(), &o); err != nil {
+			return err
+		}
+	}
+	info, err := part.Append(res.Batches, o)
 	if err != nil {
 		out.LogStartOffset = info.LogStartOffset
 		return err
@@ -217,6 +232,7 @@ func (c *produceCall) release() {
 	clear(c.waiting)
 	c.waiting = c.waiting[:0]
 	c.req.Reset()
+	c.txn = nil
 	c.Call = Call{}
 	if cap(c.waiting) <= math.MaxInt16 {
 		produceCalls.Put(c)

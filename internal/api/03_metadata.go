@@ -202,5 +202,13 @@ func (s *Server) internalDefaults(t kmsg.CreateTopicsRequestTopic) kmsg.CreateTo
 		set("compression.type", "producer")
 		set("segment.bytes", itoa(int64(config.OffsetsTopicSegmentBytes.Get(v))))
 	}
+	if t.Topic == transactionTopic {
+		t.NumPartitions = int32(config.TransactionLogNumPartitions.Get(v))
+		t.ReplicationFactor = min(int16(config.TransactionLogReplicationFactor.Get(v)), int16(len(s.Image().Brokers())))
+		set("cleanup.policy", "compact")
+		set("compression.type", "uncompressed")
+		set("segment.bytes", itoa(int64(config.TransactionLogSegmentBytes.Get(v))))
+		set("unclean.leader.election.enable", "false")
+	}
 	return t
 }

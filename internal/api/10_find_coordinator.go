@@ -11,16 +11,30 @@ import (
 
 // FindCoordinator: v0-6.
 //
-// Which broker coordinates a group (type 0). The offsets topic is made at the first question. v4: several keys. Transactions
-// (type 1) and share state (type 2) have no coordinator in this release.
+// Which broker coordinates a group (type 0) or a transactional id (1). The coordinator's topic is made at the first question. v4: several
+// keys. Share state (type 2) has no coordinator in this release.
 
-const groupKey = 0
+const (
+	groupKey       = 0
+	transactionKey = 1
+)
+
+// coordinatorTopic is the topic whose partitions' leaders coordinate a type of key.
+func coordinatorTopic(typ int8) string {
+	switch typ {
+	case groupKey:
+		return offsetsTopic
+	case transactionKey:
+		return transactionTopic
+	}
+	return ""
+}
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 func findCoordinator(c *Call, q *kmsg.FindCoordinatorRequest) {
-	if q.CoordinatorType == groupKey && c.Image().Topic(offsetsTopic) == nil {
-		c.autoCreate([]string{offsetsTopic}, func() { c.answerCoordinators(q) })
+	if topic := coordinatorTopic(q.CoordinatorType); topic != "" && c.Image().Topic(topic) == nil {
+		c.autoCreate([]string{topic}, func() { c.answerCoordinators(q) })
 		return
 	}
 	c.answerCoordinators(q)
@@ -51,13 +65,14 @@ func (c *Call) coordinatorOf(typ int8, key string) kmsg.FindCoordinatorResponseC
 	out := kmsg.NewFindCoordinatorResponseCoordinator()
 	message := ""
 	out.Key, out.NodeID, out.Port, out.ErrorMessage = key, -1, -1, &message
-	if typ != groupKey {
+	name := coordinatorTopic(typ)
+	if name == "" {
 		out.ErrorCode = kerr.InvalidRequest.Code
-		message = "This release coordinates groups only (key type 0)."
+		message = "This release coordinates groups (key type 0) and transactions (1)."
 		return out
 	}
 	img := c.Image()
-	topic := img.Topic(offsetsTopic)
+	topic := img.Topic(name)
 	if topic == nil {
 		out.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		return out

@@ -20,6 +20,7 @@ import (
 	"github.com/ottla/ottla/internal/replica/fetchsession"
 	"github.com/ottla/ottla/internal/sharefetch"
 	"github.com/ottla/ottla/internal/telemetry"
+	"github.com/ottla/ottla/internal/txn"
 )
 
 // Controller runs an operation of the cluster's brain. op is called with the newest image and returns the records to
@@ -32,6 +33,11 @@ type Controller interface {
 // ProducerIDs gives ids to idempotent producers, from blocks that the controller has set aside for this broker.
 type ProducerIDs interface {
 	Next(done func(id int64, err error))
+}
+
+// Markers writes the ends of transactions to partitions that this broker leads.
+type Markers interface {
+	Write(topic string, partition int32, m coordinator.Marker, done func(error))
 }
 
 // Loggers are the broker's log levels by logger name.
@@ -51,6 +57,8 @@ type Deps struct {
 	Replicas    *replica.Manager
 	Logs        *log.Manager
 	Groups      *coordinator.Runtime[*group.Shard]
+	Txns        *coordinator.Runtime[*txn.Shard]
+	Markers     Markers
 	Sessions    *fetchsession.Cache
 	Shares      *sharefetch.Manager // nil: share groups are not served
 	ProducerIDs ProducerIDs

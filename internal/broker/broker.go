@@ -34,6 +34,7 @@ import (
 	"github.com/ottla/ottla/internal/sharefetch"
 	"github.com/ottla/ottla/internal/telemetry"
 	"github.com/ottla/ottla/internal/timewheel"
+	"github.com/ottla/ottla/internal/txn"
 	"github.com/ottla/ottla/internal/vfs"
 	"github.com/ottla/ottla/internal/web"
 	"github.com/ottla/ottla/internal/wire/schema"
@@ -125,12 +126,16 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	settings.node = itoa(node)
 	settings.refresh(b.store.Image())
 	var groups *coordinator.Runtime[*group.Shard]
+	var txns *coordinator.Runtime[*txn.Shard]
 	var shares *sharefetch.Manager
 	replicas := replica.NewManager(replica.Options{
 		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
 		OnCommitted: func(tp log.TopicPartition, hw int64) {
 			if tp.Topic == offsetsTopic {
 				groups.OnHighWatermark(tp.Partition, hw)
+			}
+			if tp.Topic == transactionTopic {
+				txns.OnHighWatermark(tp.Partition, hw)
 			}
 			shares.Committed(tp)
 		},
@@ -143,6 +148,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		WriteTimeout: ms(int64(config.OffsetsCommitTimeoutMs.Get(o.Values))), LoadBytes: int(config.OffsetsLoadBufferSize.Get(o.Values)),
 	})
+	ends := newMarkers(o, image)
+	txns = newTransactions(o, replicas, ends)
+	ends.txns, ends.groups, ends.replicas = txns, groups, replicas
 	brain := &brain{ctl: controller.New(node, o.Values)}
 	var persister share.Persister // the share coordinator, once it is there; nobody can lease a record before
 	shares = sharefetch.New(sharefetch.Options{
@@ -153,7 +161,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	pushed := telemetry.New(telemetry.Options{Values: o.Values, Clock: o.Clock, NewID: newID, Registerer: o.Registerer})
 	b.loop = loop.New(loop.Options{
 		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: b.store.MaybeSnapshot,
-		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &sharePublisher{node, shares}, pushed},
+		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &txnPublisher{node, txns}, &sharePublisher{node, shares}, pushed},
 	})
 	brain.loop = b.loop
 	if err := b.loop.Start(); err != nil {
@@ -172,7 +180,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		return err
 	}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Shares: served(shares, persister),
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Shares: served(shares, persister),
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
@@ -184,6 +192,8 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	b.onStop("network", b.server.Close)
 	// What waits for records or for other members is answered first, else the network would wait for it.
 	b.onStop("groups", groups.Close)
+	b.onStop("transactions", txns.Close)
+	b.onStop("transaction markers", func(context.Context) error { ends.close(); return nil })
 	b.onStop("share groups", func(context.Context) error { shares.Close(); return nil })
 	b.onStop("waiting fetches", func(context.Context) error { replicas.Drain(); return nil })
 	background, cancel := context.WithCancel(context.Background())

@@ -39,7 +39,7 @@ func (c *coordinatorLog) Append(partition, leaderEpoch int32, batch []byte, o co
 	if o.Marker {
 		origin = log.Control
 	}
-	info, err := p.Append(batch, log.AppendOptions{Origin: origin, Now: c.clock.Now().UnixMilli()})
+	info, err := p.Append(batch, log.AppendOptions{Origin: origin, Now: c.clock.Now().UnixMilli(), TransactionVersion: o.TransactionVersion})
 	if err != nil {
 		if errors.Is(err, kerr.InvalidProducerEpoch) || errors.Is(err, kerr.OutOfOrderSequenceNumber) || errors.Is(err, kerr.TransactionCoordinatorFenced) || errors.Is(err, kerr.InvalidTxnState) {
 			err = coordinator.Refused(err)

@@ -51,21 +51,14 @@ var _ = later(replication,
 	row(Topic, Boolean, "unclean.leader.election.enable", "false", nil, medium, clusterWide),
 )
 
-// Kafka's names of transactions.
+// Kafka's names of transactions that mean nothing here: timeouts end transactions to the millisecond, partitions are added without
+// retries, and transactions over two phases come later.
 var _ = later(transactions,
 	row(Broker, Int, "add.partitions.to.txn.retry.backoff.max.ms", "100", atLeast(0), high, readOnly),
 	row(Broker, Int, "add.partitions.to.txn.retry.backoff.ms", "20", atLeast(1), high, readOnly),
 	row(Broker, Int, "transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000", atLeast(1), low, readOnly),
-	row(Broker, Int, "transaction.max.timeout.ms", "900000", atLeast(1), high, readOnly),
-	row(Broker, Boolean, "transaction.partition.verification.enable", "true", nil, low, clusterWide),
-	row(Broker, Int, "transaction.remove.expired.transaction.cleanup.interval.ms", "3600000", atLeast(1), low, readOnly),
-	row(Broker, Int, "transaction.state.log.load.buffer.size", "5242880", atLeast(1), high, readOnly),
 	row(Broker, Int, "transaction.state.log.min.isr", "2", atLeast(1), high, readOnly),
-	row(Broker, Int, "transaction.state.log.num.partitions", "50", atLeast(1), high, readOnly),
-	row(Broker, Short, "transaction.state.log.replication.factor", "3", atLeast(1), high, readOnly),
-	row(Broker, Int, "transaction.state.log.segment.bytes", "104857600", atLeast(1), high, readOnly),
 	row(Broker, Boolean, "transaction.two.phase.commit.enable", "false", nil, low, readOnly),
-	row(Broker, Int, "transactional.id.expiration.ms", "604800000", atLeast(1), high, readOnly),
 )
 
 // Kafka's names of share groups.

@@ -30,7 +30,8 @@ type AppendOptions struct {
 	Marker        bool
 	Guard         any // of Producer
 	// CoordinatorEpoch of the transaction coordinator that sends a marker.
-	CoordinatorEpoch int32
+	CoordinatorEpoch   int32
+	TransactionVersion int16
 }
 
 // ErrRefused marks an append that wrote nothing, after which the next one may succeed; see Refused.

@@ -130,7 +130,7 @@ func (o *markerOp) run(p *partition) {
 	p.current = o
 	m := o.marker
 	batch := record.EndTxnMarker(m.Commit, m.CoordinatorEpoch, m.ProducerID, m.ProducerEpoch, 0, p.c.clock.Now().UnixMilli())
-	opts := AppendOptions{Records: 1, Transactional: true, Marker: true, CoordinatorEpoch: m.CoordinatorEpoch}
+	opts := AppendOptions{Records: 1, Transactional: true, Marker: true, CoordinatorEpoch: m.CoordinatorEpoch, TransactionVersion: m.TransactionVersion}
 	if _, err := p.append(batch, opts); err != nil {
 		if refused(err) {
 			if o.err = knownAppendError(p, err); o.err == nil {

@@ -215,6 +215,8 @@ type Marker struct {
 	ProducerEpoch    int16
 	CoordinatorEpoch int32 // of the transaction coordinator that decided
 	Commit           bool
+	// TransactionVersion of the producer; see log.AppendOptions.
+	TransactionVersion int16
 }
 
 // CompleteTransaction writes a marker and tells the shard; done is as for Write.

@@ -284,6 +284,23 @@ func (l *Log) tellStart(start int64) {
 // VerificationGuard proves that a transaction was verified with its coordinator (KIP-890); zero is none.
 type VerificationGuard uint64
 
+// StartVerification is what comes before the first batch of a producer's transaction: the guard lets it in, unless a marker comes in
+// between, so that no batch begins a transaction that nobody will end. open says that none is needed.
+func (l *Log) StartVerification(producerID int64, epoch int16) (guard VerificationGuard, open bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := &l.producers
+	if s := p.byID[producerID]; s != nil && s.txnFirst.Offset >= 0 && s.epoch == epoch {
+		return 0, true
+	}
+	if g := p.verifying[producerID]; g != 0 {
+		return g, false
+	}
+	p.guards++
+	p.verifying[producerID] = p.guards
+	return p.guards, false
+}
+
 // take is what appends and recovery do with each batch of the log: epochs, producers and transactions. at is where it stands.
 // REQUIRES: mu, or sole use. batch may be only the header's bytes unless it is a control batch.
 func (l *Log) take(batch []byte, h *record.Header, at OffsetMeta, s *segment) error {

@@ -40,9 +40,15 @@ type producer struct {
 type producers struct {
 	byID  map[int64]*producer
 	dirty bool // changed since the last snapshot
+
+	// verifying are the producers whose coordinator is being asked about their transaction; not in snapshots.
+	verifying map[int64]VerificationGuard
+	guards    VerificationGuard // the last one given out
 }
 
-func newProducers() producers { return producers{byID: map[int64]*producer{}} }
+func newProducers() producers {
+	return producers{byID: map[int64]*producer{}, verifying: map[int64]VerificationGuard{}}
+}
 
 func (p *producers) get(id int64) *producer {
 	s := p.byID[id]
@@ -90,10 +96,13 @@ func (p *producers) check(tp TopicPartition, h *record.Header, origin Origin) (d
 }
 
 // checkMarker refuses the marker of a coordinator that has been replaced.
-func (p *producers) checkMarker(tp TopicPartition, h *record.Header, e record.EndTxn) error {
+func (p *producers) checkMarker(tp TopicPartition, h *record.Header, e record.EndTxn, version int16) error {
 	s := p.byID[h.ProducerID]
 	if s == nil {
 		return nil
+	}
+	if version >= 2 && h.ProducerEpoch <= s.epoch {
+		return wire.Errorf(kerr.InvalidProducerEpoch, "a marker for producer %d of %s has epoch %d, and epoch %d is known: it ends an earlier transaction", h.ProducerID, tp, h.ProducerEpoch, s.epoch)
 	}
 	if h.ProducerEpoch < s.epoch {
 		return wire.Errorf(kerr.InvalidProducerEpoch, "a marker for producer %d of %s has epoch %d, and epoch %d is known", h.ProducerID, tp, h.ProducerEpoch, s.epoch)
@@ -120,6 +129,7 @@ func (p *producers) update(h *record.Header, at OffsetMeta) {
 	s.lastTimestamp = h.MaxTimestamp
 	if h.IsTransactional() && s.txnFirst.Offset < 0 {
 		s.txnFirst = at
+		delete(p.verifying, h.ProducerID)
 	}
 	p.dirty = true
 }
@@ -131,6 +141,7 @@ func (p *producers) finish(h *record.Header, e record.EndTxn) (first OffsetMeta)
 		s.epoch, s.batches = h.ProducerEpoch, nil
 	}
 	first = s.txnFirst
+	delete(p.verifying, h.ProducerID) // who asked before the end of the transaction asks again
 	s.txnFirst = OffsetMeta{Offset: -1}
 	s.coordinatorEpoch = e.CoordinatorEpoch
 	s.lastTimestamp = h.MaxTimestamp

@@ -77,11 +77,13 @@ type AppendOptions struct {
 	Now int64
 	// Owner is the pooled buffer that holds the batches. The log retains it until they are durable. nil: the log copies.
 	Owner *wire.Buffer
-	// VerificationGuard is what StartVerification gave for a transactional append by a client; see producer_verify.go.
+	// VerificationGuard is what StartVerification gave for a transactional append by a client; see Log.StartVerification.
 	VerificationGuard VerificationGuard
 	// CheckVerification refuses a client's transactional batch that neither continues a transaction open in this log nor
 	// carries the guard of a verification (KIP-890).
 	CheckVerification bool
+	// TransactionVersion of the producer whose transaction a marker ends: from 2 on its epoch must be newer than all that is known.
+	TransactionVersion int16
 }
 
 // AppendInfo is what became of an append.

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/ottla/ottla/internal/coordinator"
+	"github.com/ottla/ottla/internal/group"
+	"github.com/ottla/ottla/internal/txn"
+	"github.com/ottla/ottla/internal/wire"
+)
+
+// TxnOffsetCommit: v0-6. The offsets of a group as part of a transaction: they count when it is committed. v5: the offsets' partition
+// becomes part of the transaction here (KIP-890); before, AddOffsetsToTxn has done that, which is verified. v6: topics by id, member epochs.
+
+func txnOffsetCommit(c *Call, q *kmsg.TxnOffsetCommitRequest) {
+	p, ok := groupPartition(c.Image(), q.Group)
+	if !ok {
+		c.Reply(refusedTxnCommit(q, kerr.CoordinatorNotAvailable))
+		return
+	}
+	who := txn.Producer{ID: q.ProducerID, Epoch: q.ProducerEpoch}
+	offsets := txn.Partition{Topic: offsetsTopic, Partition: p}
+	then := func(err error) {
+		if err != nil {
+			c.Reply(refusedTxnCommit(q, fencedCode(err, true)))
+			return
+		}
+		c.commitInTxn(q)
+	}
+	if c.Version >= 5 {
+		txnWrite(c, "add-offsets", q.TransactionalID, func(s *txn.Shard, now time.Time) (coordinator.Result[struct{}], error) {
+			return s.AddPartitions(now, q.TransactionalID, who, []txn.Partition{offsets}, txn.Version2)
+		}, func(_ struct{}, err error) { then(err) })
+		return
+	}
+	txnRead(c, "verify", q.TransactionalID, func(s *txn.Shard) (error, error) { return s.Verify(q.TransactionalID, who, []txn.Partition{offsets})[offsets], nil }, func(verdict, err error) {
+		if err == nil {
+			err = notAbortable(verdict)
+		}
+		then(err)
+	})
+}
+
+func (c *Call) commitInTxn(q *kmsg.TxnOffsetCommitRequest) {
+	resp := kmsg.NewPtrTxnOffsetCommitResponse()
+	known := *q
+	known.Topics = nil
+	img := c.Image()
+	for _, t := range q.Topics {
+		rt := kmsg.NewTxnOffsetCommitResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		topic, missing := c.named(img, t.Topic, t.TopicID)
+		kept := t
+		kept.Partitions = nil
+		if topic != nil {
+			kept.Topic, kept.TopicID = topic.Name, topic.ID
+		}
+		for _, p := range t.Partitions {
+			err := missing
+			if topic != nil && topic.Partition(p.Partition) == nil {
+				err = kerr.UnknownTopicOrPartition
+			}
+			if err == nil {
+				kept.Partitions = append(kept.Partitions, p)
+				continue
+			}
+			rp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, wire.CodeOf(err)
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		if len(kept.Partitions) > 0 {
+			known.Topics = append(known.Topics, kept)
+		}
+		if len(rt.Partitions) > 0 {
+			resp.Topics = append(resp.Topics, rt)
+		}
+	}
+	if len(known.Topics) == 0 {
+		c.Reply(resp)
+		return
+	}
+	rc := c.client()
+	groupWrite(c, "txn-offset-commit", q.Group, func(s *group.Shard, now time.Time, _ coordinator.Token) (coordinator.Result[*kmsg.TxnOffsetCommitResponse], error) {
+		return s.TxnOffsetCommit(now, rc, &known, nil)
+	}, func(got *kmsg.TxnOffsetCommitResponse, err error) {
+		if err != nil {
+			got = refusedTxnCommit(&known, err)
+		}
+		resp.Topics = append(resp.Topics, got.Topics...)
+		c.Reply(resp)
+	})
+}
+
+func refusedTxnCommit(q *kmsg.TxnOffsetCommitRequest, err error) *kmsg.TxnOffsetCommitResponse {
+	resp := kmsg.NewPtrTxnOffsetCommitResponse()
+	for _, t := range q.Topics {
+		rt := kmsg.NewTxnOffsetCommitResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		for _, p := range t.Partitions {
+			rp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = p.Partition, wire.CodeOf(err)
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
+}
+
+// notAbortable is a verdict for clients that do not know TRANSACTION_ABORTABLE.
+func notAbortable(err error) error {
+	if err == kerr.TransactionAbortable {
+		return kerr.InvalidTxnState
+	}
+	return err
+}

@@ -1,0 +1,241 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/ottla/ottla/internal/clock"
+	"github.com/ottla/ottla/internal/config"
+	"github.com/ottla/ottla/internal/coordinator"
+	"github.com/ottla/ottla/internal/group"
+	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/record"
+	"github.com/ottla/ottla/internal/replica"
+	"github.com/ottla/ottla/internal/txn"
+	"github.com/ottla/ottla/internal/wire/schema"
+)
+
+const transactionTopic = "__transaction_state"
+
+// txnPublisher loads and unloads the transaction coordinator's shards.
+type txnPublisher struct {
+	node int32
+	txns *coordinator.Runtime[*txn.Shard]
+}
+
+func (p *txnPublisher) Name() string { return "transactions" }
+
+func (p *txnPublisher) OnMetadata(delta *metadata.Delta, img *metadata.Image) {
+	p.txns.OnMetadata(delta, img)
+	for _, c := range delta.Local(p.node) {
+		if c.Topic.Name != transactionTopic {
+			continue
+		}
+		if c.New != nil && c.New.Leader == p.node {
+			p.txns.Load(c.Partition, c.New.LeaderEpoch)
+		} else {
+			p.txns.Unload(c.Partition, -1)
+		}
+	}
+}
+
+func newTransactions(o Options, replicas *replica.Manager, m *markers) *coordinator.Runtime[*txn.Shard] {
+	return coordinator.New(coordinator.Options[*txn.Shard]{
+		Name: "txn", Topic: transactionTopic, Log: newCoordinatorLog(transactionTopic, replicas, o.Clock), Decode: schema.ReadTxnRecord,
+		NewShard: func(p int32) *txn.Shard {
+			return txn.New(txn.Options{
+				MaxTimeoutMs: int32(config.TransactionMaxTimeoutMs.Get(o.Values)), Expiration: ms(int64(config.TransactionalIDExpirationMs.Get(o.Values))),
+				ExpiryInterval: ms(int64(config.TransactionExpiredCleanupIntervalMs.Get(o.Values))), Announce: func(id string) { m.announce(p, id) }, Log: o.Logger,
+			})
+		},
+		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer, LoadBytes: int(config.TransactionLogLoadBufferSize.Get(o.Values)),
+	})
+}
+
+// markers writes the markers of decided transactions: one goroutine for each decision, until all partitions have theirs.
+type markers struct {
+	txns     *coordinator.Runtime[*txn.Shard] // set before the first announcement
+	groups   *coordinator.Runtime[*group.Shard]
+	replicas *replica.Manager
+	image    func() *metadata.Image
+	clock    clock.Clock
+	logger   *slog.Logger
+	old      prometheus.Counter
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	mu      sync.Mutex
+	jobs    map[string]bool
+	closed  bool
+}
+
+func newMarkers(o Options, image func() *metadata.Image) *markers {
+	m := &markers{image: image, clock: o.Clock, logger: o.Logger, jobs: map[string]bool{}}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.old = prometheus.NewCounter(prometheus.CounterOpts{Name: "ottla_txn_version1_markers_total",
+		Help: "Transactions ended for clients of the protocol before KIP-890, whose late markers could end a later transaction."})
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(m.old)
+	}
+	return m
+}
+
+// announce begins to end a transaction; it does not block.
+func (m *markers) announce(partition int32, id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed || m.jobs[id] {
+		return
+	}
+	m.jobs[id] = true
+	m.running.Go(func() { m.end(partition, id) })
+}
+
+func (m *markers) close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.cancel()
+	m.running.Wait()
+}
+
+// answer is what an operation of a coordinator came to.
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+func await[T any](ctx context.Context, begin func(done func(T, error))) (T, error) {
+	ch := make(chan answer[T], 1)
+	begin(func(v T, err error) { ch <- answer[T]{v, err} })
+	select {
+	case a := <-ch:
+		return a.value, a.err
+	case <-ctx.Done():
+		var zero T
+		return zero, ctx.Err()
+	}
+}
+
+// end writes the markers of one decision and notes that they are written. It gives up where this broker is no longer the coordinator:
+// whoever is finds the decision in the log.
+func (m *markers) end(partition int32, id string) {
+	defer func() {
+		m.mu.Lock()
+		delete(m.jobs, id)
+		m.mu.Unlock()
+	}()
+	pause := 5 * time.Millisecond
+	for {
+		done, err := m.try(partition, id)
+		if done || errors.Is(err, kerr.NotCoordinator) || m.ctx.Err() != nil {
+			return
+		}
+		if err != nil && pause > 500*time.Millisecond {
+			m.logger.Warn("a decided transaction could not be ended yet; it is tried again", "transactional_id", id, "error", err)
+		}
+		t := m.clock.NewTimer(pause)
+		select {
+		case <-t.C():
+		case <-m.ctx.Done():
+			t.Stop()
+			return
+		}
+		pause = min(2*pause, time.Second)
+	}
+}
+
+func (m *markers) try(partition int32, id string) (done bool, err error) {
+	d, err := await(m.ctx, func(done func(*txn.Decision, error)) {
+		coordinator.Read(m.txns, partition, "prepared", func(s *txn.Shard, _ time.Time) (*txn.Decision, error) { return s.Prepared(id), nil }, done)
+	})
+	if err != nil {
+		return false, err
+	}
+	if d == nil {
+		return true, nil
+	}
+	if d.Version < txn.Version2 && len(d.Partitions) > 0 {
+		m.old.Inc()
+	}
+	epoch := int32(0)
+	if t := m.image().Topic(transactionTopic); t != nil && t.Partition(partition) != nil {
+		epoch = t.Partition(partition).LeaderEpoch
+	}
+	marker := coordinator.Marker{ProducerID: d.Producer.ID, ProducerEpoch: d.Producer.Epoch, CoordinatorEpoch: epoch, Commit: d.Commit, TransactionVersion: d.Version}
+	for _, err := range m.writeAll(d.Partitions, marker) {
+		if err != nil {
+			return false, err
+		}
+	}
+	_, err = await(m.ctx, func(done func(struct{}, error)) {
+		coordinator.Write(m.txns, partition, "complete", func(s *txn.Shard, now time.Time, _ coordinator.Token) (coordinator.Result[struct{}], error) {
+			return s.Complete(now, d)
+		}, done)
+	})
+	return err == nil, err
+}
+
+// writeAll writes a marker to partitions and waits until all are durable. The errors are those of the partitions, nil for one that has
+// its marker, or needs none because it is gone or knows a newer epoch.
+func (m *markers) writeAll(partitions []txn.Partition, marker coordinator.Marker) []error {
+	errs := make([]error, len(partitions))
+	var wg sync.WaitGroup
+	for i, p := range partitions {
+		wg.Add(1)
+		m.write(p, marker, func(err error) { errs[i] = err; wg.Done() })
+	}
+	finished := make(chan struct{})
+	go func() { wg.Wait(); close(finished) }()
+	select {
+	case <-finished:
+		return errs
+	case <-m.ctx.Done():
+		return []error{m.ctx.Err()}
+	}
+}
+
+func (m *markers) write(p txn.Partition, marker coordinator.Marker, done func(error)) {
+	if t := m.image().Topic(p.Topic); t == nil || t.Partition(p.Partition) == nil {
+		done(nil)
+		return
+	}
+	m.Write(p.Topic, p.Partition, marker, func(err error) {
+		if errors.Is(err, kerr.InvalidProducerEpoch) {
+			err = nil // a newer epoch is known there: this transaction is over
+		}
+		done(err)
+	})
+}
+
+// Write writes a marker to a partition that this broker leads; done is called once it is durable. Errors: INVALID_PRODUCER_EPOCH where a
+// newer one is known there, TRANSACTION_COORDINATOR_FENCED, NOT_LEADER_OR_FOLLOWER.
+func (m *markers) Write(topic string, partition int32, marker coordinator.Marker, done func(error)) {
+	if topic == offsetsTopic {
+		m.groups.CompleteTransaction(partition, marker, done)
+		return
+	}
+	part, err := m.replicas.Get(log.TopicPartition{Topic: topic, Partition: partition})
+	if err != nil {
+		done(err)
+		return
+	}
+	now := m.clock.Now().UnixMilli()
+	batch := record.EndTxnMarker(marker.Commit, marker.CoordinatorEpoch, marker.ProducerID, marker.ProducerEpoch, 0, now)
+	info, err := part.Append(batch, log.AppendOptions{Origin: log.Control, Now: now, TransactionVersion: marker.TransactionVersion})
+	if err != nil {
+		done(err)
+		return
+	}
+	delayed := m.replicas.DelayProduce(1, func(errs []error) { done(errs[0]) })
+	part.Wait(info.LastOffset+1, delayed, 0)
+	delayed.Arm(10 * time.Second)
+}
