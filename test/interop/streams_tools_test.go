@@ -47,7 +47,6 @@ func TestStreamsTools(t *testing.T) {
 	b := startWordCount(t, in, out, "group.protocol=streams", "application.id="+id)
 	eventually(t, 2*time.Minute, b.runs)
 	wantCounts(t, out, want, false)
-	b.stop(t)
 }
 
 func containsAny(s string, parts ...string) bool {
