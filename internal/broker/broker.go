@@ -169,7 +169,10 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	}
 	b.onStop("controller", func(context.Context) error { b.loop.Close(); return nil })
 	b.onStop("replicas", func(context.Context) error { replicas.Close(); return nil })
-	if err := replicas.SetStraysAside(); err != nil {
+	img := image()
+	if err := replicas.SetStraysAside(func(tp log.TopicPartition) bool {
+		return img.Partition(tp.Topic, tp.Partition) != nil
+	}); err != nil {
 		o.Logger.Error("directories of unknown partitions could not be set aside; they stay as they are", "error", err)
 	}
 	if err := b.listen(&o); err != nil {

@@ -118,6 +118,17 @@ func TestLives(t *testing.T) {
 		cancel()
 		cl.Close()
 		closed(t, b)
+		for _, dir := range []string{"/a", "/b"} {
+			entries, err := disk.ReadDir(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range entries {
+				if strings.HasSuffix(e.Name(), "-stray") {
+					t.Fatalf("life %d set %s aside, which is known", life, e.Name())
+				}
+			}
+		}
 	}
 }
 

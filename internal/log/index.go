@@ -69,6 +69,14 @@ func (x *index[E]) load() error {
 	return x.loadLocked()
 }
 
+// fresh says that there is no file yet, nor need be: thousands of partitions may get their first record at once, and making a file is
+// what that costs.
+func (x *index[E]) fresh() {
+	x.mu.Lock()
+	x.loaded = true
+	x.mu.Unlock()
+}
+
 func (x *index[E]) loadLocked() error {
 	if x.loaded {
 		return nil

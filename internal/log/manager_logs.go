@@ -85,6 +85,9 @@ func (l *Log) birth() error {
 	if err := l.m.writePartitionMeta(d, l.tp, p, l.topicID); err != nil {
 		return err
 	}
+	s := l.active() // in a new directory: its indexes are empty and need no files before they have entries to write
+	s.off.fresh()
+	s.tim.fresh()
 	l.namesDirty.Store(true)
 	l.dirDirty.Store(true)
 	l.isUnborn.Store(false)

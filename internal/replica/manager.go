@@ -213,12 +213,12 @@ func (m *Manager) Partitions() []*Partition {
 	return all
 }
 
-// SetStraysAside takes the directories of partitions that this broker does not hold out of the way. It is called once, after the
-// first metadata and before anybody is served.
-func (m *Manager) SetStraysAside() error {
+// SetStraysAside takes the directories of partitions that the metadata does not know at all out of the way; known says which it does,
+// whoever leads them at the moment. It is called once, after the first metadata and before anybody is served.
+func (m *Manager) SetStraysAside(known func(tp log.TopicPartition) bool) error {
 	var strays []log.TopicPartition
 	for _, e := range m.logs.Existing() {
-		if _, err := m.Get(e.TopicPartition); err != nil {
+		if !known(e.TopicPartition) {
 			strays = append(strays, e.TopicPartition)
 		}
 	}
