@@ -7,6 +7,7 @@ import (
 	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/sharestate"
 )
 
 // Metadata: v0-13.
@@ -184,7 +185,7 @@ func (s *Server) autoCreate(names []string, done func()) {
 const (
 	offsetsTopic     = "__consumer_offsets"
 	transactionTopic = "__transaction_state"
-	shareTopic       = "__share_group_state"
+	shareTopic       = sharestate.Topic
 )
 
 // internalDefaults gives a coordinator's topic the shape its settings ask for.
@@ -209,6 +210,14 @@ func (s *Server) internalDefaults(t kmsg.CreateTopicsRequestTopic) kmsg.CreateTo
 		set("compression.type", "uncompressed")
 		set("segment.bytes", itoa(int64(config.TransactionLogSegmentBytes.Get(v))))
 		set("unclean.leader.election.enable", "false")
+	}
+	if t.Topic == shareTopic {
+		t.NumPartitions = int32(config.ShareTopicNumPartitions.Get(v))
+		t.ReplicationFactor = min(int16(config.ShareTopicReplicationFactor.Get(v)), int16(len(s.Image().Brokers())))
+		set("cleanup.policy", "delete") // the share coordinator cuts it itself
+		set("compression.type", "producer")
+		set("retention.ms", "-1")
+		set("segment.bytes", itoa(int64(config.ShareTopicSegmentBytes.Get(v))))
 	}
 	return t
 }

@@ -1,22 +1,25 @@
 package api
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/sharecoord"
 )
 
 // FindCoordinator: v0-6.
 //
 // Which broker coordinates a group (type 0) or a transactional id (1). The coordinator's topic is made at the first question. v4: several
-// keys. Share state (type 2) has no coordinator in this release.
+// keys. v6: share state (type 2), by group:topic id:partition (KIP-932).
 
 const (
 	groupKey       = 0
 	transactionKey = 1
+	shareKey       = 2
 )
 
 // coordinatorTopic is the topic whose partitions' leaders coordinate a type of key.
@@ -35,6 +38,13 @@ func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 func findCoordinator(c *Call, q *kmsg.FindCoordinatorRequest) {
 	if topic := coordinatorTopic(q.CoordinatorType); topic != "" && c.Image().Topic(topic) == nil {
 		c.autoCreate([]string{topic}, func() { c.answerCoordinators(q) })
+		return
+	}
+	if q.CoordinatorType == shareKey && c.Image().Topic(shareTopic) == nil && slices.ContainsFunc(q.CoordinatorKeys, func(k string) bool {
+		_, err := sharecoord.ParseKey(k)
+		return err == nil
+	}) {
+		c.autoCreate([]string{shareTopic}, func() { c.answerCoordinators(q) })
 		return
 	}
 	c.answerCoordinators(q)
@@ -66,9 +76,18 @@ func (c *Call) coordinatorOf(typ int8, key string) kmsg.FindCoordinatorResponseC
 	message := ""
 	out.Key, out.NodeID, out.Port, out.ErrorMessage = key, -1, -1, &message
 	name := coordinatorTopic(typ)
+	home := func(n int) int32 { return partitionFor(key, n) }
+	if typ == shareKey {
+		k, err := sharecoord.ParseKey(key)
+		if err != nil {
+			out.ErrorCode, message = kerr.InvalidRequest.Code, err.Error()
+			return out
+		}
+		name, home = shareTopic, k.Home
+	}
 	if name == "" {
 		out.ErrorCode = kerr.InvalidRequest.Code
-		message = "This release coordinates groups (key type 0) and transactions (1)."
+		message = "This release coordinates groups (key type 0), transactions (1) and the state of queues (2)."
 		return out
 	}
 	img := c.Image()
@@ -77,7 +96,7 @@ func (c *Call) coordinatorOf(typ int8, key string) kmsg.FindCoordinatorResponseC
 		out.ErrorCode = kerr.CoordinatorNotAvailable.Code
 		return out
 	}
-	p := topic.Partitions[partitionFor(key, len(topic.Partitions))]
+	p := topic.Partitions[home(len(topic.Partitions))]
 	b := img.Broker(p.Leader)
 	if p.Leader < 0 || b == nil {
 		out.ErrorCode = kerr.CoordinatorNotAvailable.Code

@@ -19,6 +19,7 @@ import (
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
 	"github.com/ottla/ottla/internal/sharefetch"
+	"github.com/ottla/ottla/internal/sharestate"
 	"github.com/ottla/ottla/internal/telemetry"
 	"github.com/ottla/ottla/internal/txn"
 )
@@ -60,7 +61,8 @@ type Deps struct {
 	Txns        *coordinator.Runtime[*txn.Shard]
 	Markers     Markers
 	Sessions    *fetchsession.Cache
-	Shares      *sharefetch.Manager // nil: share groups are not served
+	Shares      *sharefetch.Manager
+	ShareStates *sharestate.Client
 	ProducerIDs ProducerIDs
 	Loggers     Loggers
 	Telemetry   *telemetry.Manager
@@ -81,18 +83,10 @@ type Server struct {
 func New(d Deps) *Server {
 	s := &Server{Deps: d}
 	for i := range table {
-		if key := table[i].Key; key == shareFetchKey && d.Shares == nil || key == shareAcknowledgeKey && d.Shares == nil {
-			continue // a broker that cannot keep the state of a queue serves none
-		}
 		s.rows[table[i].Key] = &table[i]
 	}
 	return s
 }
-
-const (
-	shareFetchKey       = 78
-	shareAcknowledgeKey = 79
-)
 
 // address is where a client on conn should look for this broker.
 func (s *Server) address(conn *network.Conn) (host string, port int32) {

@@ -30,8 +30,8 @@ import (
 	"github.com/ottla/ottla/internal/network"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
-	"github.com/ottla/ottla/internal/share"
 	"github.com/ottla/ottla/internal/sharefetch"
+	"github.com/ottla/ottla/internal/sharestate"
 	"github.com/ottla/ottla/internal/telemetry"
 	"github.com/ottla/ottla/internal/timewheel"
 	"github.com/ottla/ottla/internal/txn"
@@ -127,6 +127,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	settings.refresh(b.store.Image())
 	var groups *coordinator.Runtime[*group.Shard]
 	var txns *coordinator.Runtime[*txn.Shard]
+	var states *sharestate.Runtime
 	var shares *sharefetch.Manager
 	replicas := replica.NewManager(replica.Options{
 		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
@@ -136,6 +137,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 			}
 			if tp.Topic == transactionTopic {
 				txns.OnHighWatermark(tp.Partition, hw)
+			}
+			if tp.Topic == sharestate.Topic {
+				states.OnHighWatermark(tp.Partition, hw)
 			}
 			shares.Committed(tp)
 		},
@@ -152,16 +156,17 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	txns = newTransactions(o, replicas, ends)
 	ends.txns, ends.groups, ends.replicas = txns, groups, replicas
 	brain := &brain{ctl: controller.New(node, o.Values)}
-	var persister share.Persister // the share coordinator, once it is there; nobody can lease a record before
+	states = newShareStates(o, replicas)
+	shareStates := newShareClient(o, states, image, replicas)
 	shares = sharefetch.New(sharefetch.Options{
-		Source: &shareSource{image, replicas}, Persister: persister, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
+		Source: &shareSource{image, replicas}, Persister: shareStates, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, clock: o.Clock},
 		MaxSessions: int(config.GroupShareMaxShareSessions.Get(o.Values)),
 	})
 	pushed := telemetry.New(telemetry.Options{Values: o.Values, Clock: o.Clock, NewID: newID, Registerer: o.Registerer})
 	b.loop = loop.New(loop.Options{
 		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: b.store.MaybeSnapshot,
-		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &txnPublisher{node, txns}, &sharePublisher{node, shares}, pushed},
+		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &txnPublisher{node, txns}, &shareStatePublisher{node, states}, &sharePublisher{node, shares}, pushed},
 	})
 	brain.loop = b.loop
 	if err := b.loop.Start(); err != nil {
@@ -183,7 +188,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		return err
 	}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Shares: served(shares, persister),
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Shares: shares, ShareStates: shareStates,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
@@ -197,6 +202,8 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	b.onStop("groups", groups.Close)
 	b.onStop("transactions", txns.Close)
 	b.onStop("transaction markers", func(context.Context) error { ends.close(); return nil })
+	b.onStop("share states", states.Close)
+	b.onStop("share state client", shareStates.Close)
 	b.onStop("share groups", func(context.Context) error { shares.Close(); return nil })
 	b.onStop("waiting fetches", func(context.Context) error { replicas.Drain(); return nil })
 	background, cancel := context.WithCancel(context.Background())
@@ -239,14 +246,6 @@ func (b *Broker) listen(o *Options) error {
 	}
 	b.first = o.Listeners[0].Name
 	return nil
-}
-
-// served is the way to share-partitions, where their state can be kept.
-func served(m *sharefetch.Manager, p share.Persister) *sharefetch.Manager {
-	if p == nil {
-		return nil
-	}
-	return m
 }
 
 // limit reads a bound whose largest value means that there is none.
