@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -173,7 +174,8 @@ func (m *markers) try(partition int32, id string) (done bool, err error) {
 	marker := coordinator.Marker{ProducerID: d.Producer.ID, ProducerEpoch: d.Producer.Epoch, CoordinatorEpoch: epoch, Commit: d.Commit, TransactionVersion: d.Version}
 	for _, err := range m.writeAll(d.Partitions, marker) {
 		if err != nil {
-			return false, err
+			// Not to be taken for the coordinator of the transaction having moved: the one of a group may have.
+			return false, fmt.Errorf("write a marker: %v", err)
 		}
 	}
 	_, err = await(m.ctx, func(done func(struct{}, error)) {
