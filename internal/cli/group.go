@@ -166,6 +166,9 @@ func groupMembers(ctx context.Context, cl *kgo.Client, group string) (groupRow, 
 		}
 		return row, nil
 	}
+	if strings.EqualFold(row.Type, "streams") {
+		return row, streamsMembers(ctx, cl, &row)
+	}
 	described, err := adm.DescribeGroups(ctx, group)
 	if err != nil {
 		return row, err
@@ -412,6 +415,9 @@ func removeMembers(ctx context.Context, cl *kgo.Client, group string) error {
 			}
 		}
 		return nil
+	}
+	if strings.EqualFold(row.Type, "streams") {
+		return removeStreamsMembers(ctx, cl, &row)
 	}
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group = group

@@ -2,6 +2,7 @@ package interop
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,13 @@ func TestStreamsTools(t *testing.T) {
 	wantCounts(t, out, want, false)
 	allCommitted(t, id, in)
 
+	bin, err := ottlaBinary()
+	skipOrFail(t, err)
+	own, err := exec.Command(bin, "group", "describe", id, "-b", broker(t).Addr).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, own)
+	}
+	wantLines(t, string(own), "^group "+id+"  type streams  state Stable  members 1", "^"+in+` +0 `)
 	wantLines(t, tool(t, command, "", "--list"), "^"+id+"$")
 	wantLines(t, tool(t, command, "", "--list", "--state"), "^"+id+` +Stable`)
 	wantLines(t, tool(t, command, "", "--describe", "--group", id), "^"+id+" +"+in+` +0 `)
