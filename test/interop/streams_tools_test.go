@@ -37,6 +37,7 @@ func TestStreamsTools(t *testing.T) {
 		t.Fatalf("a group that is in use was deleted: %v %+v", err, r)
 	}
 	a.stop(t)
+	isEmpty(t, id)
 	wantLines(t, tool(t, command, "", "--describe", "--group", id, "--state"), "^"+id+` .*Empty`)
 	wantLines(t, tool(t, command, "", "--reset-offsets", "--group", id, "--input-topic", in, "--to-earliest", "--dry-run"), "^"+id+" +"+in+` +[01] +0`)
 	wantLines(t, tool(t, command, "", "--reset-offsets", "--group", id, "--input-topic", in, "--to-earliest", "--execute"), "^"+id+" +"+in+` +[01] +0`)
