@@ -62,6 +62,8 @@ var table = []row{
 	{72, 0, 0, "PushTelemetry", Inline, Access{}, pushed, typed(pushTelemetry)},
 	{74, 0, 1, "ListConfigResources", Parked, Access{"DESCRIBE_CONFIGS", "CLUSTER"}, listing, typed(listConfigResources)},
 	{75, 0, 0, "DescribeTopicPartitions", Inline, Access{"DESCRIBE", "TOPIC"}, listing, typed(describeTopicPartitions)},
+	{76, 1, 1, "ShareGroupHeartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(shareGroupHeartbeat)},
+	{77, 1, 1, "ShareGroupDescribe", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(shareGroupDescribe)},
 	{78, 1, 2, "ShareFetch", Parked, Access{"READ", "GROUP"}, listing, typed(shareFetch)},
 	{79, 1, 2, "ShareAcknowledge", Parked, Access{"READ", "GROUP"}, decoded, typed(shareAcknowledge)},
 	{80, 0, 1, "AddRaftVoter", Inline, Access{"ALTER", "CLUSTER"}, decoded, typed(addRaftVoter)},

@@ -8,6 +8,7 @@ import (
 	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/group/consumer"
+	"github.com/ottla/ottla/internal/group/share"
 	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
@@ -55,6 +56,7 @@ func groupConfig(v *config.Values) group.Config {
 	c.Classic.MaxSize = int(config.GroupMaxSize.Get(v))
 	c.Consumer = consumerConfig(c.Consumer, v)
 	c.Streams = streamsConfig(c.Streams, v)
+	c.Share = shareConfig(v)
 	c.MaxMetadataBytes = int(config.OffsetMetadataMaxBytes.Get(v))
 	c.ExpiryInterval = ms(config.OffsetsRetentionCheckIntervalMs.Get(v))
 	if minutes := config.OffsetsRetentionMinutes.Get(v); minutes < math.MaxInt32 {
@@ -121,4 +123,16 @@ func streamsConfig(c streams.Config, v *config.Values) streams.Config {
 	c.Warmups, c.MaxWarmups = int(config.GroupStreamsNumWarmupReplicas.Get(v)), int(config.GroupStreamsMaxWarmupReplicas.Get(v))
 	c.AcceptableLag, c.RackTags = config.GroupStreamsAcceptableRecoveryLag.Get(v), config.GroupStreamsRackAwareAssignmentTags.Get(v)
 	return c
+}
+
+func shareConfig(v *config.Values) share.Config {
+	span := func(def, low, high config.IntKey) share.Range {
+		return share.Range{Default: ms(int64(def.Get(v))), Min: ms(int64(low.Get(v))), Max: ms(int64(high.Get(v)))}
+	}
+	return share.Config{
+		Session:            span(config.GroupShareSessionTimeoutMs, config.GroupShareMinSessionTimeoutMs, config.GroupShareMaxSessionTimeoutMs),
+		Heartbeat:          span(config.GroupShareHeartbeatIntervalMs, config.GroupShareMinHeartbeatIntervalMs, config.GroupShareMaxHeartbeatIntervalMs),
+		AssignmentInterval: span(config.GroupShareAssignmentIntervalMs, config.GroupShareMinAssignmentIntervalMs, config.GroupShareMaxAssignmentIntervalMs),
+		MaxSize:            int(config.GroupShareMaxSize.Get(v)), InitializeRetry: ms(int64(config.GroupShareInitializeRetryIntervalMs.Get(v))),
+	}
 }

@@ -23,6 +23,9 @@ func (s *Shard) expire(op *effect.Op) (more bool) {
 		if len(op.Records) >= maxSweep {
 			return true
 		}
+		if g.Kind() == effect.Share {
+			continue // it has no offsets here, and its place in its topics is worth keeping
+		}
 		if expired, left := s.expireGroup(op, g); !left && g.IsEmpty() {
 			g.Tombstones(op)
 			s.log.Info("group without members and offsets is removed", "group", g.ID(), "offsets_expired", expired)
@@ -73,6 +76,7 @@ func (s *Shard) dropLost(op *effect.Op) (more bool) {
 		if len(op.Records) >= maxSweep {
 			return true
 		}
+		s.forgetShares(op, g)
 		for _, k := range s.offsets.slots(g.ID()) {
 			if at, _ := s.offsets.get(k); s.lost[topic{k.topic, at.topicID}] {
 				op.Write(k.tombstone())
@@ -80,6 +84,7 @@ func (s *Shard) dropLost(op *effect.Op) (more bool) {
 		}
 	}
 	clear(s.lost)
+	clear(s.lostIDs)
 	return false
 }
 

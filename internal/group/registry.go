@@ -11,6 +11,7 @@ import (
 	"github.com/ottla/ottla/internal/group/classic"
 	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
+	"github.com/ottla/ottla/internal/group/share"
 	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/wire"
 )
@@ -63,6 +64,7 @@ var (
 	_ ClassicProtocol = (*classic.Group)(nil)
 	_ ClassicProtocol = (*consumer.Group)(nil)
 	_ Group           = (*streams.Group)(nil)
+	_ Group           = (*share.Group)(nil)
 )
 
 // registry finds groups by id. A group id belongs to one kind at a time.

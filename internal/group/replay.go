@@ -28,7 +28,7 @@ func (s *Shard) Replay(offset int64, producerID int64, producerEpoch int16, rec 
 		v, _ := rec.Value.(*schema.GroupMetadataValue)
 		s.replayClassic(k.Group, v)
 	default:
-		if !s.replayConsumer(rec) && !s.replayStreams(rec) {
+		if !s.replayConsumer(rec) && !s.replayStreams(rec) && !s.replayShare(rec) {
 			s.skipped++
 		}
 	}
@@ -83,7 +83,7 @@ func (s *Shard) ReplayEndTxn(producerID int64, _ int16, commit bool) error {
 // OnLoaded begins the life of a shard that has replayed its log.
 func (s *Shard) OnLoaded(now time.Time, img *metadata.Image) []coordinator.Timer {
 	s.live = true
-	s.consumer.Image, s.streams.Image = img, img
+	s.consumer.Image, s.streams.Image, s.share.Image = img, img, img
 	op := &effect.Op{Now: now}
 	for _, g := range s.sorted() {
 		g.Start(op)
@@ -99,6 +99,7 @@ func (s *Shard) OnLoaded(now time.Time, img *metadata.Image) []coordinator.Timer
 func (s *Shard) OnImage(now time.Time, img *metadata.Image, delta *metadata.Delta) []coordinator.Timer {
 	s.tellConsumers(img, delta)
 	s.tellStreams(img, delta)
+	s.tellShares(img)
 	if delta == nil {
 		return nil
 	}
@@ -106,6 +107,7 @@ func (s *Shard) OnImage(now time.Time, img *metadata.Image, delta *metadata.Delt
 		if c.New == nil {
 			s.lost[topic{c.Old.Name, c.Old.ID}] = true
 			s.lost[topic{name: c.Old.Name}] = true
+			s.lostIDs[c.Old.ID] = true
 		}
 	}
 	op := &effect.Op{Now: now}

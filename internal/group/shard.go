@@ -25,6 +25,7 @@ import (
 	"github.com/ottla/ottla/internal/group/classic"
 	"github.com/ottla/ottla/internal/group/consumer"
 	"github.com/ottla/ottla/internal/group/effect"
+	"github.com/ottla/ottla/internal/group/share"
 	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
@@ -34,6 +35,7 @@ type Config struct {
 	Classic  classic.Config
 	Consumer consumer.Config
 	Streams  streams.Config
+	Share    share.Config
 	// MaxMetadataBytes (offset.metadata.max.bytes) bounds the text beside a committed offset.
 	MaxMetadataBytes int
 	// OffsetsRetention (offsets.retention.minutes) is the age at which offsets expire; 0: never, the default.
@@ -44,7 +46,7 @@ type Config struct {
 
 // DefaultConfig is Kafka's, but for offsets, which stay, and the first rebalance, which does not wait.
 func DefaultConfig() Config {
-	return Config{Classic: classic.DefaultConfig(), Consumer: consumer.DefaultConfig(), Streams: streams.DefaultConfig(), MaxMetadataBytes: 4096, ExpiryInterval: 10 * time.Minute}
+	return Config{Classic: classic.DefaultConfig(), Consumer: consumer.DefaultConfig(), Streams: streams.DefaultConfig(), Share: share.DefaultConfig(), MaxMetadataBytes: 4096, ExpiryInterval: 10 * time.Minute}
 }
 
 // Options are what a shard is made of.
@@ -73,14 +75,17 @@ type Shard struct {
 	classic  *classic.Env
 	consumer *consumer.Env
 	streams  *streams.Env
+	share    *share.Env
 	newborn  *streams.Group // made by an operation whose records are about to be replayed
+	newShare *share.Group   // likewise
 
 	registry
 	offsets offsets
 
 	live    bool           // loaded: from now on operations come, and replay follows them
 	lost    map[topic]bool // topics deleted, whose offsets have to go
-	skipped int            // records that this release does not know
+	lostIDs map[schema.UUID]bool
+	skipped int // records that this release does not know
 	stats   Stats
 }
 
@@ -94,7 +99,8 @@ func New(o Options) *Shard {
 		classic:  &classic.Env{Config: o.Config.Classic, NewID: o.NewID, Log: o.Log},
 		consumer: &consumer.Env{Config: o.Config.Consumer, Classic: o.Config.Classic, NewID: o.NewID, Log: o.Log},
 		streams:  &streams.Env{Config: o.Config.Streams, Log: o.Log},
-		registry: newRegistry(), offsets: newOffsets(), lost: map[topic]bool{},
+		share:    &share.Env{Config: o.Config.Share, Log: o.Log},
+		registry: newRegistry(), offsets: newOffsets(), lost: map[topic]bool{}, lostIDs: map[schema.UUID]bool{},
 	}
 	s.consumer.Downgrade = s.downgrade
 	return s

@@ -26,6 +26,6 @@ func (s *Shard) Stats() Stats {
 			st.Offsets += len(parts)
 		}
 	}
-	st.OpenTxns, st.Rebalances = len(s.offsets.pending), s.classic.Rebalances+s.consumer.Rebalances+s.streams.Rebalances
+	st.OpenTxns, st.Rebalances = len(s.offsets.pending), s.classic.Rebalances+s.consumer.Rebalances+s.streams.Rebalances+s.share.Rebalances
 	return st
 }
