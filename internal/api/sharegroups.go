@@ -2,7 +2,10 @@ package api
 
 import (
 	"cmp"
+	"errors"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group"
@@ -57,6 +60,11 @@ func (c *Call) beginInTopic(id string, b *groupshare.Begin, done func(failed map
 func (c *Call) endShares(id string, ps []groupshare.Partition, done func(error)) {
 	all := newGather(len(ps), func(errs []error) { done(cmp.Or(errs...)) })
 	for i, p := range ps {
-		c.ShareStates.Delete(sharecoord.Key{Group: id, TopicID: p.Topic, Partition: p.Index}, func(err error) { all.put(i, err) })
+		c.ShareStates.Delete(sharecoord.Key{Group: id, TopicID: p.Topic, Partition: p.Index}, func(err error) {
+			if errors.Is(err, kerr.UnknownTopicOrPartition) {
+				err = nil // states of deleted topics go by themselves
+			}
+			all.put(i, err)
+		})
 	}
 }

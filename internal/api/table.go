@@ -75,6 +75,9 @@ var table = []row{
 	{87, 0, 1, "ReadShareGroupStateSummary", Parked, Access{"CLUSTER_ACTION", "CLUSTER"}, decoded, typed(readShareGroupStateSummary)},
 	{88, 0, 1, "StreamsGroupHeartbeat", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupHeartbeat)},
 	{89, 0, 1, "StreamsGroupDescribe", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(streamsGroupDescribe)},
+	{90, 0, 1, "DescribeShareGroupOffsets", Parked, Access{"DESCRIBE", "GROUP"}, listing, typed(describeShareGroupOffsets)},
+	{91, 0, 0, "AlterShareGroupOffsets", Parked, Access{"READ", "GROUP"}, decoded, typed(alterShareGroupOffsets)},
+	{92, 0, 0, "DeleteShareGroupOffsets", Parked, Access{"DELETE", "GROUP"}, decoded, typed(deleteShareGroupOffsets)},
 	{93, 0, 0, "StreamsGroupTopologyDescriptionUpdate", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupTopologyDescriptionUpdate)},
 	{94, 0, 0, "UnregisterController", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(unregisterController)},
 }

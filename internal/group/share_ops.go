@@ -157,6 +157,16 @@ func (s *Shard) ShareUnstated(now time.Time, id string, topics []schema.UUID) (c
 	return result(op, struct{}{}), nil
 }
 
+// EmptyShareGroups are those among ids that are share groups without members.
+func (s *Shard) EmptyShareGroups(ids []string) (out []string) {
+	for _, id := range ids {
+		if g, is := s.find(id).(*share.Group); is && g.IsEmpty() {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
 // replayShare replays a record of a share group; false for one that is none.
 func (s *Shard) replayShare(rec coordinator.Record) bool {
 	id, ok := shareGroupOf(rec.Key)
