@@ -40,6 +40,10 @@ func (c *produceCall) verify() bool {
 	if !config.TransactionPartitionVerificationEnable.Get(c.Values()) && c.Version < implicitVersion {
 		return false
 	}
+	version := int16(0)
+	if c.Version >= implicitVersion {
+		version = txn.Version2
+	}
 	t := &produceTxn{guards: map[log.TopicPartition]log.VerificationGuard{}, errs: map[log.TopicPartition]error{}}
 	var who txn.Producer
 	var ask []txn.Partition
@@ -61,7 +65,7 @@ func (c *produceCall) verify() bool {
 				continue // told when it is appended
 			}
 			who = txn.Producer{ID: h.ProducerID, Epoch: h.ProducerEpoch}
-			if guard, open := l.StartVerification(h.ProducerID, h.ProducerEpoch); !open {
+			if guard, open := l.StartVerification(h.ProducerID, h.ProducerEpoch, version); !open {
 				t.guards[tp] = guard
 				ask = append(ask, txn.Partition{Topic: topic.Name, Partition: p.Index})
 			}

@@ -74,7 +74,7 @@ type markers struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	mu      sync.Mutex
-	jobs    map[string]bool
+	jobs    map[string]bool // true: announced again since the goroutine began
 	closed  bool
 }
 
@@ -93,10 +93,14 @@ func newMarkers(o Options, image func() *metadata.Image) *markers {
 func (m *markers) announce(partition int32, id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || m.jobs[id] {
+	if m.closed {
 		return
 	}
-	m.jobs[id] = true
+	if _, running := m.jobs[id]; running {
+		m.jobs[id] = true // the next decision may come before the goroutine of the last has noticed that it is done
+		return
+	}
+	m.jobs[id] = false
 	m.running.Go(func() { m.end(partition, id) })
 }
 
@@ -129,16 +133,15 @@ func await[T any](ctx context.Context, begin func(done func(T, error))) (T, erro
 // end writes the markers of one decision and notes that they are written. It gives up where this broker is no longer the coordinator:
 // whoever is finds the decision in the log.
 func (m *markers) end(partition int32, id string) {
-	defer func() {
-		m.mu.Lock()
-		delete(m.jobs, id)
-		m.mu.Unlock()
-	}()
 	pause := 5 * time.Millisecond
 	for {
 		done, err := m.try(partition, id)
 		if done || errors.Is(err, kerr.NotCoordinator) || m.ctx.Err() != nil {
-			return
+			if m.finished(id) {
+				return
+			}
+			pause = 5 * time.Millisecond
+			continue
 		}
 		if err != nil && pause > 500*time.Millisecond {
 			m.logger.Warn("a decided transaction could not be ended yet; it is tried again", "transactional_id", id, "error", err)
@@ -152,6 +155,18 @@ func (m *markers) end(partition int32, id string) {
 		}
 		pause = min(2*pause, time.Second)
 	}
+}
+
+// finished forgets a job, unless it was announced again.
+func (m *markers) finished(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.jobs[id] && !m.closed {
+		m.jobs[id] = false
+		return false
+	}
+	delete(m.jobs, id)
+	return true
 }
 
 func (m *markers) try(partition int32, id string) (done bool, err error) {

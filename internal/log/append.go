@@ -208,7 +208,7 @@ func (l *Log) judgeOne(batch []byte, h *record.Header, o AppendOptions) (*batchM
 		return nil, wire.Errorf(kerr.InvalidTxnState, "producer %d has a transaction open in %s and sent a batch outside of it", h.ProducerID, l.tp)
 	}
 	if o.CheckVerification && h.IsTransactional() {
-		asked := o.VerificationGuard != 0 && l.producers.verifying[h.ProducerID] == o.VerificationGuard
+		asked := o.VerificationGuard != 0 && l.producers.verifying[h.ProducerID].guard == o.VerificationGuard
 		if p := l.producers.byID[h.ProducerID]; !asked && (p == nil || p.txnFirst.Offset < 0) {
 			return nil, wire.Errorf(kerr.InvalidTxnState, "producer %d has no transaction in %s that its coordinator knows of", h.ProducerID, l.tp)
 		}

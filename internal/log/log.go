@@ -285,19 +285,19 @@ func (l *Log) tellStart(start int64) {
 type VerificationGuard uint64
 
 // StartVerification is what comes before the first batch of a producer's transaction: the guard lets it in, unless a marker comes in
-// between, so that no batch begins a transaction that nobody will end. open says that none is needed.
-func (l *Log) StartVerification(producerID int64, epoch int16) (guard VerificationGuard, open bool) {
+// between, so that no batch begins a transaction that nobody will end. open says that none is needed. version is the producer's protocol.
+func (l *Log) StartVerification(producerID int64, epoch, version int16) (guard VerificationGuard, open bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := &l.producers
 	if s := p.byID[producerID]; s != nil && s.txnFirst.Offset >= 0 && s.epoch == epoch {
 		return 0, true
 	}
-	if g := p.verifying[producerID]; g != 0 {
-		return g, false
+	if v, ok := p.verifying[producerID]; ok && v.epoch == epoch {
+		return v.guard, false
 	}
 	p.guards++
-	p.verifying[producerID] = p.guards
+	p.verifying[producerID] = verification{p.guards, epoch, version >= 2}
 	return p.guards, false
 }
 

@@ -42,12 +42,24 @@ type producers struct {
 	dirty bool // changed since the last snapshot
 
 	// verifying are the producers whose coordinator is being asked about their transaction; not in snapshots.
-	verifying map[int64]VerificationGuard
+	verifying map[int64]verification
 	guards    VerificationGuard // the last one given out
 }
 
+// verification is one question to a coordinator.
+type verification struct {
+	guard VerificationGuard
+	epoch int16
+	bumps bool // the producer's epoch grows with every transaction, and so does that of the marker that ends it
+}
+
+// endedBy says whether a marker ends the transaction that was asked about, and not the one before, whose marker may still be on its way.
+func (v verification) endedBy(epoch int16) bool {
+	return epoch > v.epoch || epoch == v.epoch && !v.bumps
+}
+
 func newProducers() producers {
-	return producers{byID: map[int64]*producer{}, verifying: map[int64]VerificationGuard{}}
+	return producers{byID: map[int64]*producer{}, verifying: map[int64]verification{}}
 }
 
 func (p *producers) get(id int64) *producer {
@@ -141,7 +153,9 @@ func (p *producers) finish(h *record.Header, e record.EndTxn) (first OffsetMeta)
 		s.epoch, s.batches = h.ProducerEpoch, nil
 	}
 	first = s.txnFirst
-	delete(p.verifying, h.ProducerID) // who asked before the end of the transaction asks again
+	if v, ok := p.verifying[h.ProducerID]; ok && v.endedBy(h.ProducerEpoch) {
+		delete(p.verifying, h.ProducerID) // who asked before the end of the transaction asks again
+	}
 	s.txnFirst = OffsetMeta{Offset: -1}
 	s.coordinatorEpoch = e.CoordinatorEpoch
 	s.lastTimestamp = h.MaxTimestamp
