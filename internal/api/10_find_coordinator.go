@@ -20,6 +20,8 @@ const (
 	groupKey       = 0
 	transactionKey = 1
 	shareKey       = 2
+
+	shareKeyVersion = 6 // the first that knows share state
 )
 
 // coordinatorTopic is the topic whose partitions' leaders coordinate a type of key.
@@ -40,7 +42,7 @@ func findCoordinator(c *Call, q *kmsg.FindCoordinatorRequest) {
 		c.autoCreate([]string{topic}, func() { c.answerCoordinators(q) })
 		return
 	}
-	if q.CoordinatorType == shareKey && c.Image().Topic(shareTopic) == nil && slices.ContainsFunc(q.CoordinatorKeys, func(k string) bool {
+	if q.CoordinatorType == shareKey && c.Version >= shareKeyVersion && c.Image().Topic(shareTopic) == nil && slices.ContainsFunc(q.CoordinatorKeys, func(k string) bool {
 		_, err := sharecoord.ParseKey(k)
 		return err == nil
 	}) {
@@ -77,7 +79,7 @@ func (c *Call) coordinatorOf(typ int8, key string) kmsg.FindCoordinatorResponseC
 	out.Key, out.NodeID, out.Port, out.ErrorMessage = key, -1, -1, &message
 	name := coordinatorTopic(typ)
 	home := func(n int) int32 { return partitionFor(key, n) }
-	if typ == shareKey {
+	if typ == shareKey && c.Version >= shareKeyVersion {
 		k, err := sharecoord.ParseKey(key)
 		if err != nil {
 			out.ErrorCode, message = kerr.InvalidRequest.Code, err.Error()

@@ -169,6 +169,9 @@ func groupMembers(ctx context.Context, cl *kgo.Client, group string) (groupRow, 
 	if strings.EqualFold(row.Type, "streams") {
 		return row, streamsMembers(ctx, cl, &row)
 	}
+	if isShare(row.Type) {
+		return row, shareMembers(ctx, cl, &row)
+	}
 	described, err := adm.DescribeGroups(ctx, group)
 	if err != nil {
 		return row, err
@@ -196,7 +199,7 @@ func describeGroup(ctx context.Context, cl *kgo.Client, group string) (groupRow,
 		return row, err
 	}
 	adm := kadm.NewClient(cl)
-	committed, err := adm.FetchOffsets(ctx, group)
+	committed, lags, err := groupOffsets(ctx, cl, group, row.Type)
 	if err != nil {
 		return row, err
 	}
@@ -240,6 +243,9 @@ func describeGroup(ctx context.Context, cl *kgo.Client, group string) (groupRow,
 			r.Committed = o.At
 			if r.End >= 0 {
 				r.Lag = max(r.End-o.At, 0)
+				if lag, ok := lags[topicPartition{l.Topic, l.Partition}]; ok && lag >= 0 {
+					r.Lag = lag // a share group has decided some of them already
+				}
 				row.Lag += r.Lag
 			}
 		}
@@ -281,9 +287,36 @@ func (c *command) groupSeek() *cobra.Command {
 	return cmd
 }
 
+// groupOffsets are a group's offsets; of a share group those from where on it has records to decide, with its lags.
+func groupOffsets(ctx context.Context, cl *kgo.Client, group, kind string) (kadm.OffsetResponses, map[topicPartition]int64, error) {
+	if isShare(kind) {
+		return shareStarts(ctx, cl, group)
+	}
+	committed, err := kadm.NewClient(cl).FetchOffsets(ctx, group)
+	return committed, nil, err
+}
+
+// groupKind is a group's type, "" where it is not there.
+func groupKind(ctx context.Context, cl *kgo.Client, group string) (string, error) {
+	listed, err := listGroups(ctx, cl)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range listed {
+		if l.Group == group {
+			return l.Type, nil
+		}
+	}
+	return "", nil
+}
+
 func (c *command) seek(ctx context.Context, cl *kgo.Client, group string, topics []string, spec offsetSpec, dryRun bool) error {
 	adm := kadm.NewClient(cl)
-	committed, err := adm.FetchOffsets(ctx, group)
+	kind, err := groupKind(ctx, cl, group)
+	if err != nil {
+		return err
+	}
+	committed, _, err := groupOffsets(ctx, cl, group, kind)
 	if err != nil {
 		return groupError(group, err)
 	}
@@ -314,7 +347,7 @@ func (c *command) seek(ctx context.Context, cl *kgo.Client, group string, topics
 		return errors.New("no partition matches")
 	}
 	if !dryRun {
-		if err := commitOver(ctx, cl, group, moves); err != nil {
+		if err := commitOver(ctx, cl, group, kind, moves); err != nil {
 			return groupError(group, err)
 		}
 	}
@@ -374,18 +407,25 @@ const seekTries = 10
 
 // commitOver commits as nobody, which only an empty group accepts: the members of a live one are removed first. They learn
 // of it at their next heartbeat, rejoin and read the offsets committed in between.
-func commitOver(ctx context.Context, cl *kgo.Client, group string, moves kadm.Offsets) error {
+func commitOver(ctx context.Context, cl *kgo.Client, group, kind string, moves kadm.Offsets) error {
 	adm := kadm.NewClient(cl)
-	var last error
-	for range seekTries {
+	commit := func() error {
+		if isShare(kind) {
+			return alterShare(ctx, cl, group, moves)
+		}
 		resp, err := adm.CommitOffsets(ctx, group, moves)
 		if err == nil {
 			err = resp.Error()
 		}
+		return err
+	}
+	var last error
+	for range seekTries {
+		err := commit()
 		if err == nil {
 			return nil
 		}
-		live := errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.StaleMemberEpoch)
+		live := isShare(kind) && errors.Is(err, kerr.NonEmptyGroup) || errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.IllegalGeneration) || errors.Is(err, kerr.RebalanceInProgress) || errors.Is(err, kerr.StaleMemberEpoch)
 		if !live {
 			return err
 		}
@@ -418,6 +458,9 @@ func removeMembers(ctx context.Context, cl *kgo.Client, group string) error {
 	}
 	if strings.EqualFold(row.Type, "streams") {
 		return removeStreamsMembers(ctx, cl, &row)
+	}
+	if isShare(row.Type) {
+		return removeShareMembers(ctx, cl, &row)
 	}
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group = group
