@@ -70,7 +70,15 @@ func assignPool(pool []Partition, members []string, had, out map[string]Partitio
 	}
 	// Those who have most keep most, so that the least moves.
 	order := slices.Clone(members)
-	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(len(had[b]), len(had[a])) })
+	kept := map[string]int{}
+	for _, m := range members {
+		for _, p := range pool {
+			if had[m][p] {
+				kept[m]++
+			}
+		}
+	}
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(kept[b], kept[a]) })
 	for i, m := range order {
 		quota[m] = share(slots, len(members), i)
 		if out[m] == nil {

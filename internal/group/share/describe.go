@@ -1,6 +1,11 @@
 package share
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/wire/schema"
@@ -29,4 +34,18 @@ func (g *Group) Describe(out *kmsg.ShareGroupDescribeResponseGroup) {
 		})
 		out.Members = append(out.Members, d)
 	}
+}
+
+// String renders what the log keeps of the group, for tests and for people.
+func (g *Group) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s epoch %d hash %x target epoch %d made %d\n", g.id, g.epoch, g.hash, g.targetEpoch, g.targetMs)
+	for _, m := range g.Members() {
+		fmt.Fprintf(&b, "  member %s epoch %d previous %d topics %v has %v\n", m.ID, m.Epoch, m.Previous, m.Topics, m.Assigned.sorted())
+	}
+	for _, id := range slices.Sorted(maps.Keys(g.target)) {
+		fmt.Fprintf(&b, "  target %s %v\n", id, g.target[id].sorted())
+	}
+	fmt.Fprintf(&b, "  beginning %v begun %v ending %v\n", g.states.initializing, g.states.initialized, g.states.deleting)
+	return b.String()
 }
