@@ -3,6 +3,7 @@ package log
 import (
 	"cmp"
 	"errors"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -153,6 +154,7 @@ func (c *groupCommitter) enqueue(e commitEntry) {
 // run is the commit goroutine.
 func (c *groupCommitter) run() {
 	for {
+		runtime.Gosched() // whoever is about to append does so first: fewer, larger writes. An idle broker loses nothing by it
 		entries, ok := c.take()
 		if !ok {
 			return
