@@ -15,6 +15,7 @@ import (
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/consumer"
+	"github.com/ottla/ottla/internal/group/share"
 	"github.com/ottla/ottla/internal/group/streams"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/wire/schema"
@@ -39,6 +40,7 @@ type fataler interface {
 
 // frame does for a shard what the coordinator's frame does: it writes, replays, answers, keeps timers.
 type frame struct {
+	begin      []share.Partition // states that were asked for last
 	t          fataler
 	cfg        Config
 	s          *Shard
@@ -240,6 +242,12 @@ func same(t fataler, live, loaded *Shard) {
 			sameStreams(t, c, loaded.find(g.ID()).(*streams.Group))
 			continue
 		}
+		if c, ok := g.(*share.Group); ok {
+			if a, b := c.String(), loaded.find(g.ID()).(*share.Group).String(); a != b {
+				t.Fatalf("live   %s\nloaded %s", a, b)
+			}
+			continue
+		}
 		if st := g.StateName(); st != "Empty" && st != "Stable" {
 			continue
 		}
@@ -300,6 +308,7 @@ func show(r any) string {
 //	list [states=] [types=]; describe group... [v=]
 //	beat member=, describe-consumer, topics, group-config, fetch-as: see consumerCommand
 //	topology name, sbeat member=, describe-streams: see streamsCommand
+//	qbeat member=, begun, describe-share: see shareCommand
 //	advance d; topic-deleted name [id=]; log [from=]; reload
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -339,6 +348,8 @@ func (f *frame) command(d *datadriven.TestData) {
 		f.consumerCommand(d)
 	case "topology", "sbeat", "describe-streams", "topics-failed", "describe-topology":
 		f.streamsCommand(d)
+	case "qbeat", "begun", "describe-share", "alter", "unstate", "unstated":
+		f.shareCommand(d)
 	case "delete":
 		r, err := f.s.DeleteGroups(f.now, RequestContext{}, plain(d))
 		reply, _ := run(f, r, err, "", 0)
