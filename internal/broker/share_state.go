@@ -16,7 +16,7 @@ func newShareStates(o Options, replicas *replica.Manager) *sharestate.Runtime {
 	return coordinator.New(coordinator.Options[*sharecoord.Shard]{
 		Name: "share", Topic: sharestate.Topic, Log: newCoordinatorLog(sharestate.Topic, replicas, o.Clock), Decode: schema.ReadShareRecord,
 		NewShard: func(int32) *sharecoord.Shard {
-			return sharecoord.New(sharecoord.Config{UpdatesPerSnapshot: int(config.ShareUpdatesPerSnapshot.Get(o.Values))})
+			return sharecoord.New(sharecoord.Config{UpdatesPerSnapshot: int(config.ShareUpdatesPerSnapshot.Get(o.Values)), ColdInterval: ms(int64(config.ShareColdSnapshotIntervalMs.Get(o.Values)))})
 		},
 		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		WriteTimeout: ms(int64(config.ShareWriteTimeoutMs.Get(o.Values))), LoadBytes: int(config.ShareLoadBufferSize.Get(o.Values)),

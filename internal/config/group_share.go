@@ -37,6 +37,8 @@ var (
 		"Segment size of __share_group_state when it is created.")
 	ShareWriteTimeoutMs = integer("share.coordinator.write.timeout.ms", "5000", atLeast(1), high, readOnly,
 		"How long a change of a partition's state waits until it is stored.")
+	ShareColdSnapshotIntervalMs = internal(integer("share.coordinator.cold.partition.snapshot.interval.ms", "300000", atLeast(1), low, readOnly,
+		"Age at which the state of a partition that nobody reads is written again, so that records before it can go."))
 	ShareTopicPruneIntervalMs = internal(integer("share.coordinator.state.topic.prune.interval.ms", "300000", atLeast(1), low, readOnly,
 		"How often records that no state needs any more are removed from __share_group_state."))
 

@@ -71,6 +71,5 @@ var _ = later(shareGroups,
 	row(Broker, Int, "share.coordinator.threads", "1", atLeast(1), medium, readOnly),
 	row(Broker, Int, "share.fetch.purgatory.purge.interval.requests", "1000", nil, medium, readOnly),
 	row(Broker, Boolean, "group.share.assignor.offload.enable", "true", nil, medium, readOnly, hidden),
-	row(Broker, Int, "share.coordinator.cold.partition.snapshot.interval.ms", "300000", atLeast(1), low, readOnly, hidden),
 	row(Group, Boolean, "share.assignor.offload.enable", "true", nil, medium, clusterWide, hidden),
 )

@@ -27,6 +27,9 @@ const None = -1
 type Config struct {
 	// UpdatesPerSnapshot (share.coordinator.snapshot.update.records.per.snapshot) is how many updates follow a snapshot.
 	UpdatesPerSnapshot int
+	// ColdInterval (share.coordinator.cold.partition.snapshot.interval.ms) is the age at which the snapshot of a share-partition
+	// that nobody touches is written again, so that it does not keep the log long; 0: never.
+	ColdInterval time.Duration
 }
 
 // State is what is known of a share-partition. Start is None where it is initialised but nobody has read it; Completed counts
@@ -70,7 +73,10 @@ func New(c Config) *Shard {
 	return &Shard{cfg: c, entries: map[Key]*entry{}, lost: map[schema.UUID]bool{}}
 }
 
-const timerLost = "lost"
+const (
+	timerLost = "lost"
+	timerCold = "cold"
+)
 
 // check says whether a key may be asked for.
 func (s *Shard) check(k Key) error {
@@ -218,7 +224,10 @@ func (s *Shard) Redundant() int64 {
 // OnLoaded begins the life of a shard that has replayed its log.
 func (s *Shard) OnLoaded(_ time.Time, img *metadata.Image) []coordinator.Timer {
 	s.image = img
-	return nil
+	if s.cfg.ColdInterval <= 0 {
+		return nil
+	}
+	return []coordinator.Timer{{Key: timerCold, After: s.cfg.ColdInterval}}
 }
 
 // OnImage is told of the cluster's changes: the states of deleted topics go.
@@ -238,22 +247,52 @@ func (s *Shard) OnImage(_ time.Time, img *metadata.Image, delta *metadata.Delta)
 	return []coordinator.Timer{{Key: timerLost, After: time.Millisecond}}
 }
 
-// OnTimer writes the end of what belonged to deleted topics.
-func (s *Shard) OnTimer(time.Time, string) (coordinator.Result[any], error) {
+// OnTimer runs what a timer was set for.
+func (s *Shard) OnTimer(now time.Time, key string) (coordinator.Result[any], error) {
+	if key == timerCold {
+		return s.warm(now), nil
+	}
+	return s.dropLost(), nil
+}
+
+// warm writes old snapshots again that lie so far back that cutting the log behind them is worth it.
+func (s *Shard) warm(now time.Time) coordinator.Result[any] {
+	r := coordinator.Result[any]{NonAtomic: true, Timers: []coordinator.Timer{{Key: timerCold, After: s.cfg.ColdInterval}}}
+	var cold []Key
+	far := int64(2*len(s.entries) + s.cfg.UpdatesPerSnapshot)
+	for k, e := range s.entries {
+		if s.end-e.offset > far && now.UnixMilli()-e.written >= s.cfg.ColdInterval.Milliseconds() {
+			cold = append(cold, k)
+		}
+	}
+	slices.SortFunc(cold, compare)
+	for _, k := range cold {
+		n := *s.entries[k]
+		n.snapshotEpoch++
+		n.written = now.UnixMilli()
+		r.Records = append(r.Records, n.snapshot(k))
+	}
+	return r
+}
+
+func compare(a, b Key) int { return strings.Compare(a.String(), b.String()) }
+
+// dropLost writes the end of what belonged to deleted topics.
+func (s *Shard) dropLost() coordinator.Result[any] {
 	var keys []Key
 	for k := range s.entries {
 		if s.lost[k.TopicID] {
 			keys = append(keys, k)
 		}
 	}
-	slices.SortFunc(keys, func(a, b Key) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(keys, compare)
 	lost := s.lost
 	s.lost = map[schema.UUID]bool{}
 	r := coordinator.Result[any]{NonAtomic: true, OnRefused: func(error) { s.lost = lost }}
 	for _, k := range keys {
 		r.Records = append(r.Records, tombstone(k))
 	}
-	return r, nil
+	return r
 }
 
 // OnUnloaded ends the shard's life.

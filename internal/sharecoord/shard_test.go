@@ -48,7 +48,7 @@ func TestShard(t *testing.T) {
 	key := func(t *rapid.T) Key { return Key{"g", topicA, rapid.Int32Range(-1, 2).Draw(t, "partition")} }
 	rapid.Check(t, func(t *rapid.T) {
 		shardtest.Run(t, shardtest.Config[*Shard]{MaxAdvance: time.Second,
-			New: func() *Shard { return New(Config{UpdatesPerSnapshot: 3}) }, Decode: schema.ReadShareRecord, Dump: (*Shard).dump, Image: img,
+			New: func() *Shard { return New(Config{UpdatesPerSnapshot: 3, ColdInterval: time.Second}) }, Decode: schema.ReadShareRecord, Dump: (*Shard).dump, Image: img,
 			Check: func(t *rapid.T, s *Shard) {
 				for k, e := range s.entries {
 					if e.updates > 3 {
@@ -196,6 +196,56 @@ func TestFences(t *testing.T) {
 	}
 	if got := s.Redundant(); got != at-1 { // the write was a snapshot: the second change since the first
 		t.Errorf("redundant below %d of %d", got, at)
+	}
+}
+
+// A share-partition that nobody touches does not keep the log of a busy one.
+func TestCold(t *testing.T) {
+	s, now := New(Config{UpdatesPerSnapshot: 4, ColdInterval: time.Minute}), time.UnixMilli(1000)
+	s.OnLoaded(now, image(t))
+	at := int64(0)
+	apply := func(rs []coordinator.Record) {
+		for _, r := range rs {
+			if err := s.Replay(at, -1, -1, r); err != nil {
+				t.Fatal(err)
+			}
+			at++
+		}
+	}
+	busy, idle := Key{"busy", topicA, 0}, Key{"idle", topicA, 1}
+	for _, k := range []Key{busy, idle} {
+		r, err := s.Initialize(now, k, 1, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(r.Records)
+	}
+	for i := range int64(1000) {
+		now = now.Add(time.Second)
+		r, err := s.Write(now, busy, Write{StateEpoch: 1, LeaderEpoch: 0, Start: i, Completed: 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply(r.Records)
+		if i%60 == 59 {
+			r, err := s.OnTimer(now, timerCold)
+			if err != nil || len(r.Timers) != 1 {
+				t.Fatal(r, err)
+			}
+			apply(r.Records)
+		}
+		if kept := at - s.Redundant(); kept > 140 {
+			t.Fatalf("after %d writes %d records are kept", i, kept)
+		}
+	}
+	now = now.Add(time.Hour)
+	r, _ := s.OnTimer(now, timerCold)
+	apply(r.Records)
+	if r, _ = s.OnTimer(now.Add(time.Hour), timerCold); len(r.Records) > 0 {
+		t.Errorf("nobody does anything, and %d records are written", len(r.Records))
+	}
+	if e := s.entries[idle]; e.Start != 0 || e.StateEpoch != 1 || e.created != 1000 {
+		t.Errorf("the idle one is %+v", e)
 	}
 }
 
