@@ -10,7 +10,6 @@ import (
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group"
 	groupshare "github.com/ottla/ottla/internal/group/share"
-	"github.com/ottla/ottla/internal/share"
 	"github.com/ottla/ottla/internal/sharecoord"
 )
 
@@ -52,7 +51,7 @@ func (c *Call) beginInTopic(id string, b *groupshare.Begin, done func(failed map
 		if at, given := b.Start[p]; given {
 			start = at
 		}
-		c.ShareStates.InitializeState(share.PartitionKey{Group: id, TopicID: p.Topic, Partition: p.Index}, b.StateEpoch, start, func(err error) { all.put(i, err) })
+		c.ShareStates.Begin(sharecoord.Key{Group: id, TopicID: p.Topic, Partition: p.Index}, b.StateEpoch, start, func(err error) { all.put(i, err) })
 	}
 }
 

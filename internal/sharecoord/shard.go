@@ -113,6 +113,15 @@ func (s *Shard) Initialize(now time.Time, k Key, stateEpoch int32, start int64) 
 	return r, nil
 }
 
+// Ensure begins a state that nobody has begun. One that is there keeps what it holds: a group that asks again, because it never
+// heard the answer, loses nothing.
+func (s *Shard) Ensure(now time.Time, k Key, stateEpoch int32) (coordinator.Result[struct{}], error) {
+	if e := s.entries[k]; e != nil && e.Start != None {
+		return coordinator.Result[struct{}]{}, s.check(k)
+	}
+	return s.Initialize(now, k, stateEpoch, None)
+}
+
 // Read gives the state and notes the reader as the newest leader of the share-partition.
 func (s *Shard) Read(now time.Time, k Key, leaderEpoch int32) (coordinator.Result[State], error) {
 	var r coordinator.Result[State]

@@ -84,6 +84,12 @@ func TestShard(t *testing.T) {
 						return s.Write(now, k, w)
 					}, func(struct{}, error) {})
 				},
+				"ensure": func(t *rapid.T, e *shardtest.Env[*Shard]) {
+					k, epoch := key(t), rapid.Int32Range(0, 3).Draw(t, "epoch")
+					shardtest.Do(e, "ensure", func(s *Shard, now time.Time, _ coordinator.Token) (coordinator.Result[struct{}], error) {
+						return s.Ensure(now, k, epoch)
+					}, func(struct{}, error) {})
+				},
 				"delete": func(t *rapid.T, e *shardtest.Env[*Shard]) {
 					k := key(t)
 					shardtest.Do(e, "delete", func(s *Shard, _ time.Time, _ coordinator.Token) (coordinator.Result[struct{}], error) {
@@ -193,6 +199,10 @@ func TestFences(t *testing.T) {
 	st, _ = read(k, 4)
 	if fmt.Sprint(st) != "{2 4 3 1 [{3 4 0 1} {5 5 2 1}]}" {
 		t.Errorf("state %v", st)
+	}
+	r, err := s.Ensure(now, k, 9)
+	if want("ensure", apply(r.Records, err), nil, ""); len(r.Records) > 0 {
+		t.Errorf("a state that is there is begun again: %v", r.Records)
 	}
 	if got := s.Redundant(); got != at-1 { // the write was a snapshot: the second change since the first
 		t.Errorf("redundant below %d of %d", got, at)

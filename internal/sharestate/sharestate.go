@@ -156,6 +156,16 @@ func (c *Client) InitializeState(k share.PartitionKey, stateEpoch int32, startOf
 	}, func(_ struct{}, err error) { done(err) })
 }
 
+// Begin begins a state for a group: at start, whatever there was, or, for None, unless it is there already.
+func (c *Client) Begin(k sharecoord.Key, stateEpoch int32, start int64, done func(error)) {
+	Insist(c, "share-state-begin", k, func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
+		if start == sharecoord.None {
+			return s.Ensure(now, k, stateEpoch)
+		}
+		return s.Initialize(now, k, stateEpoch, start)
+	}, func(_ struct{}, err error) { done(err) })
+}
+
 // Delete ends a state.
 func (c *Client) Delete(k sharecoord.Key, done func(error)) {
 	Insist(c, "share-state-delete", k, func(s *sharecoord.Shard, _ time.Time) (coordinator.Result[struct{}], error) {
