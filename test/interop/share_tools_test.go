@@ -100,3 +100,17 @@ func TestShareTools(t *testing.T) {
 		t.Fatalf("the group is still listed:\n%s", left)
 	}
 }
+
+// Kafka's performance tool for share consumers reads what there is.
+func TestShareConsumerPerformance(t *testing.T) {
+	in, id := createTopic(t, 2, nil), fresh("queue")
+	cl := shareClient(t, broker(t))
+	configureGroup(t, cl, id, map[string]string{"share.auto.offset.reset": "earliest"})
+	var values []string
+	for i := range 2000 {
+		values = append(values, fmt.Sprintf("v-%d", i))
+	}
+	produceLetters(t, cl, in, values)
+	out := tool(t, toolsPackage+"ShareConsumerPerformance", "", "--topic", in, "--num-records", "2000", "--group", id, "--timeout", "30000")
+	wantLines(t, out, `, 2000, `)
+}
