@@ -66,6 +66,9 @@ func produce(s *Server, r *network.Request) error {
 // proceed appends, and answers once that is committed.
 func (c *produceCall) proceed() {
 	failed := c.appendAll()
+	if c.txn != nil {
+		c.txn.end()
+	}
 	if c.req.Acks == 0 {
 		c.noAnswer(failed)
 		return

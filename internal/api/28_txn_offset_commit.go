@@ -31,12 +31,12 @@ func txnOffsetCommit(c *Call, q *kmsg.TxnOffsetCommitRequest) {
 		c.commitInTxn(q)
 	}
 	if c.Version >= 5 {
-		txnWrite(c, "add-offsets", q.TransactionalID, func(s *txn.Shard, now time.Time) (coordinator.Result[struct{}], error) {
-			return s.AddPartitions(now, q.TransactionalID, who, []txn.Partition{offsets}, txn.Version2)
-		}, func(_ struct{}, err error) { then(err) })
+		joinTxn(c, q.TransactionalID, who, []txn.Partition{offsets}, then)
 		return
 	}
-	txnRead(c, "verify", q.TransactionalID, func(s *txn.Shard) (error, error) { return s.Verify(q.TransactionalID, who, []txn.Partition{offsets})[offsets], nil }, func(verdict, err error) {
+	txnRead(c, "verify", q.TransactionalID, func(s *txn.Shard) (error, error) {
+		return s.Verify(q.TransactionalID, who, []txn.Partition{offsets})[offsets], nil
+	}, func(verdict, err error) {
 		if err == nil {
 			err = notAbortable(verdict)
 		}

@@ -2,12 +2,11 @@ package api
 
 import (
 	"errors"
-	"time"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/ottla/ottla/internal/config"
-	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/record"
 	"github.com/ottla/ottla/internal/txn"
@@ -16,26 +15,39 @@ import (
 
 // Before the first batch of a transaction in a partition its coordinator is asked whether there is such a transaction (KIP-890), or from
 // Produce v12 on told that the partition is part of it. What was asked is remembered in the log until the end of the transaction, so that
-// a batch that comes after the end begins nothing. Requests of one connection stay in order: those that ask wait in the coordinator's
-// queue, and whose partitions are all part of the transaction already come after those that made them so.
+// a batch that comes after the end begins nothing. A request that asks waits with all its partitions in the coordinator's queue, and so do
+// later ones of the same producer for any of them: their batches stay in order.
 
 // implicitVersion is the first version of Produce whose partitions become part of the transaction by being written to.
 const implicitVersion = 12
 
-// produceTxn is what the coordinator says of the partitions of a request that were not part of the transaction here.
+// produceTxn is what the coordinator says of the partitions of a request.
 type produceTxn struct {
-	guards map[log.TopicPartition]log.VerificationGuard
+	who    txn.Producer
+	guards map[log.TopicPartition]guarded // empty where nobody had to be asked
 	errs   map[log.TopicPartition]error
+}
+
+type guarded struct {
+	log   *log.Log
+	guard log.VerificationGuard
 }
 
 // allow puts a partition's guard into its append, or says why it is refused.
 func (t *produceTxn) allow(tp log.TopicPartition, o *log.AppendOptions) error {
-	o.CheckVerification, o.VerificationGuard = true, t.guards[tp]
+	o.CheckVerification, o.VerificationGuard = true, t.guards[tp].guard
 	return t.errs[tp]
 }
 
-// verify asks the coordinator about the partitions that no transaction of the producer is open in, and says whether it does: then the
-// request proceeds when the answer is there.
+// end says that everything has been appended that will be.
+func (t *produceTxn) end() {
+	for _, g := range t.guards {
+		g.log.EndVerification(t.who.ID, g.guard)
+	}
+}
+
+// verify asks the coordinator about the partitions where that is due, and says whether it does: then the request proceeds when the answer
+// is there.
 func (c *produceCall) verify() bool {
 	if !config.TransactionPartitionVerificationEnable.Get(c.Values()) && c.Version < implicitVersion {
 		return false
@@ -44,9 +56,22 @@ func (c *produceCall) verify() bool {
 	if c.Version >= implicitVersion {
 		version = txn.Version2
 	}
-	t := &produceTxn{guards: map[log.TopicPartition]log.VerificationGuard{}, errs: map[log.TopicPartition]error{}}
-	var who txn.Producer
-	var ask []txn.Partition
+	t := &produceTxn{guards: map[log.TopicPartition]guarded{}, errs: map[log.TopicPartition]error{}}
+	c.txn = t
+	logs, ask := c.transactional(t)
+	if !slices.ContainsFunc(logs, func(l *log.Log) bool { return !l.InTransaction(t.who.ID, t.who.Epoch) }) {
+		return false
+	}
+	for i, l := range logs {
+		tp := log.TopicPartition{Topic: ask[i].Topic, Partition: ask[i].Partition}
+		t.guards[tp] = guarded{l, l.StartVerification(t.who.ID, t.who.Epoch, version)}
+	}
+	c.ask(ask)
+	return true
+}
+
+// transactional finds the logs of the request's transactional batches, all of which one producer has sent.
+func (c *produceCall) transactional(t *produceTxn) (logs []*log.Log, partitions []txn.Partition) {
 	img := c.Image()
 	for i := range c.req.Topics {
 		topic := c.topic(img, &c.req.Topics[i])
@@ -59,30 +84,23 @@ func (c *produceCall) verify() bool {
 			if err != nil || !h.IsTransactional() {
 				continue
 			}
-			tp := log.TopicPartition{Topic: topic.Name, Partition: p.Index}
-			l, err := c.openLog(tp)
+			l, err := c.openLog(log.TopicPartition{Topic: topic.Name, Partition: p.Index})
 			if err != nil {
 				continue // told when it is appended
 			}
-			who = txn.Producer{ID: h.ProducerID, Epoch: h.ProducerEpoch}
-			if guard, open := l.StartVerification(h.ProducerID, h.ProducerEpoch, version); !open {
-				t.guards[tp] = guard
-				ask = append(ask, txn.Partition{Topic: topic.Name, Partition: p.Index})
-			}
+			t.who = txn.Producer{ID: h.ProducerID, Epoch: h.ProducerEpoch}
+			logs, partitions = append(logs, l), append(partitions, txn.Partition{Topic: topic.Name, Partition: p.Index})
 		}
 	}
-	c.txn = t
-	if len(ask) == 0 {
-		return false
-	}
+	return logs, partitions
+}
+
+func (c *produceCall) ask(ask []txn.Partition) {
+	who := c.txn.who
 	id := *c.req.TransactionalID
 	if c.Version >= implicitVersion {
-		txnWrite(&c.Call, "add-partitions", id, func(s *txn.Shard, now time.Time) (coordinator.Result[struct{}], error) {
-			return s.AddPartitions(now, id, who, ask, txn.Version2)
-		}, func(_ struct{}, err error) {
-			c.verified(ask, func(txn.Partition) error { return err })
-		})
-		return true
+		joinTxn(&c.Call, id, who, ask, func(err error) { c.verified(ask, func(txn.Partition) error { return err }) })
+		return
 	}
 	txnRead(&c.Call, "verify", id, func(s *txn.Shard) (map[txn.Partition]error, error) { return s.Verify(id, who, ask), nil }, func(all map[txn.Partition]error, err error) {
 		c.verified(ask, func(p txn.Partition) error {
@@ -92,7 +110,6 @@ func (c *produceCall) verify() bool {
 			return all[p]
 		})
 	})
-	return true
 }
 
 func (c *produceCall) verified(asked []txn.Partition, verdict func(txn.Partition) error) {

@@ -284,21 +284,45 @@ func (l *Log) tellStart(start int64) {
 // VerificationGuard proves that a transaction was verified with its coordinator (KIP-890); zero is none.
 type VerificationGuard uint64
 
+// InTransaction says whether a batch of the producer continues a transaction that is open here, and no earlier batch waits for its
+// coordinator's answer.
+func (l *Log) InTransaction(producerID int64, epoch int16) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.producers.byID[producerID]
+	_, waiting := l.producers.verifying[producerID]
+	return s != nil && s.txnFirst.Offset >= 0 && s.epoch == epoch && !waiting
+}
+
 // StartVerification is what comes before the first batch of a producer's transaction: the guard lets it in, unless a marker comes in
-// between, so that no batch begins a transaction that nobody will end. open says that none is needed. version is the producer's protocol.
-func (l *Log) StartVerification(producerID int64, epoch, version int16) (guard VerificationGuard, open bool) {
+// between, so that no batch begins a transaction that nobody will end. version is the producer's protocol. EndVerification must follow.
+func (l *Log) StartVerification(producerID int64, epoch, version int16) VerificationGuard {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := &l.producers
-	if s := p.byID[producerID]; s != nil && s.txnFirst.Offset >= 0 && s.epoch == epoch {
-		return 0, true
+	v, ok := p.verifying[producerID]
+	if !ok || v.epoch != epoch {
+		p.guards++
+		v = verification{guard: p.guards, epoch: epoch, bumps: version >= 2}
 	}
-	if v, ok := p.verifying[producerID]; ok && v.epoch == epoch {
-		return v.guard, false
+	v.asked++
+	p.verifying[producerID] = v
+	return v.guard
+}
+
+// EndVerification says that the batch which waited has been appended, or will not be.
+func (l *Log) EndVerification(producerID int64, guard VerificationGuard) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v, ok := l.producers.verifying[producerID]
+	if !ok || v.guard != guard {
+		return // a marker came meanwhile
 	}
-	p.guards++
-	p.verifying[producerID] = verification{p.guards, epoch, version >= 2}
-	return p.guards, false
+	if v.asked--; v.asked == 0 {
+		delete(l.producers.verifying, producerID)
+	} else {
+		l.producers.verifying[producerID] = v
+	}
 }
 
 // take is what appends and recovery do with each batch of the log: epochs, producers and transactions. at is where it stands.

@@ -51,6 +51,7 @@ type verification struct {
 	guard VerificationGuard
 	epoch int16
 	bumps bool // the producer's epoch grows with every transaction, and so does that of the marker that ends it
+	asked int  // requests that wait for the answer
 }
 
 // endedBy says whether a marker ends the transaction that was asked about, and not the one before, whose marker may still be on its way.
@@ -141,7 +142,6 @@ func (p *producers) update(h *record.Header, at OffsetMeta) {
 	s.lastTimestamp = h.MaxTimestamp
 	if h.IsTransactional() && s.txnFirst.Offset < 0 {
 		s.txnFirst = at
-		delete(p.verifying, h.ProducerID)
 	}
 	p.dirty = true
 }

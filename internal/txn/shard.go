@@ -31,13 +31,24 @@ type Shard struct {
 	o      Options
 	txns   map[string]*Txn
 	last   map[string]int16 // the epoch before, for a client that asks again; not in the log, as in Kafka
+	parked map[string][]parkedAdd
 	loaded bool
+}
+
+// parkedAdd is an AddPartitions that waits until the transaction before is complete.
+type parkedAdd struct {
+	tok     coordinator.Token
+	p       Producer
+	add     []Partition
+	version int16
 }
 
 var _ coordinator.Shard = (*Shard)(nil)
 
 // New makes an empty shard.
-func New(o Options) *Shard { return &Shard{o: o, txns: map[string]*Txn{}, last: map[string]int16{}} }
+func New(o Options) *Shard {
+	return &Shard{o: o, txns: map[string]*Txn{}, last: map[string]int16{}, parked: map[string][]parkedAdd{}}
+}
 
 // Replay applies a record.
 func (s *Shard) Replay(_, _ int64, _ int16, rec coordinator.Record) error {
@@ -273,6 +284,41 @@ func (s *Shard) AddPartitions(now time.Time, id string, p Producer, add []Partit
 	return r, nil
 }
 
+// AddOrPark is AddPartitions for those whose order must not change: while the transaction before is being ended it waits, and is answered
+// when that is done.
+func (s *Shard) AddOrPark(now time.Time, tok coordinator.Token, id string, p Producer, add []Partition, version int16) (coordinator.Result[struct{}], error) {
+	if t, err := s.owned(id, p); err == nil && (t.State == PrepareCommit || t.State == PrepareAbort) {
+		s.parked[id] = append(s.parked[id], parkedAdd{tok, p, add, version})
+		return coordinator.Result[struct{}]{Parked: true}, nil
+	}
+	return s.AddPartitions(now, id, p, add, version)
+}
+
+// unpark has those that waited for n, which is complete, begin the next transaction.
+func (s *Shard) unpark(now time.Time, n *Txn, r *coordinator.Result[struct{}]) {
+	next := n
+	for _, w := range s.parked[n.ID] {
+		if w.p != (Producer{n.ProducerID, n.Epoch}) {
+			r.Deliveries = append(r.Deliveries, coordinator.Delivery{Token: w.tok, Err: fenced(n, w.p)})
+			continue
+		}
+		if next == n {
+			next = n.clone()
+			next.State, next.StartedMs, next.Partitions = Ongoing, now.UnixMilli(), map[Partition]bool{}
+			r.Timers = append(r.Timers, timeout(next, now))
+		}
+		for _, p := range w.add {
+			next.Partitions[p] = true
+		}
+		next.ClientVersion = w.version
+		r.Deliveries = append(r.Deliveries, coordinator.Delivery{Token: w.tok, Reply: struct{}{}})
+	}
+	delete(s.parked, n.ID)
+	if next != n {
+		r.Records = append(r.Records, next.record())
+	}
+}
+
 // Verify says of each partition whether it is part of the producer's transaction.
 func (s *Shard) Verify(id string, p Producer, ask []Partition) map[Partition]error {
 	t, err := s.owned(id, p)
@@ -396,6 +442,7 @@ func (s *Shard) Complete(now time.Time, d *Decision) (r coordinator.Result[struc
 		n.PrevProducerID, n.ProducerID, n.Epoch = t.ProducerID, t.NextProducerID, 0
 	}
 	r.Records = []coordinator.Record{n.record()}
+	s.unpark(now, n, &r)
 	return r, nil
 }
 

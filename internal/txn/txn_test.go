@@ -297,3 +297,38 @@ func TestModel(t *testing.T) {
 		rt.Repeat(actions)
 	})
 }
+
+// If this fails, a batch of the next transaction overtakes an earlier one, or is refused, while the transaction before is being ended.
+func TestParkedUntilComplete(t *testing.T) {
+	b := newBench()
+	g, err := b.init("x", 10_000, Producer{NoProducer, NoEpoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.add("x", g.Producer, Version2, Partition{"t", 0}); err != nil {
+		t.Fatal(err)
+	}
+	next, err := b.end("x", g.Producer, true, Version2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for tok, who := range map[coordinator.Token]Producer{1: next.Producer, 3: next.Producer} {
+		r, err := b.s.AddOrPark(b.now, tok, "x", who, []Partition{{"t", int32(tok)}}, Version2)
+		if err != nil || !r.Parked {
+			t.Fatalf("%+v %v", r, err)
+		}
+	}
+	if _, err := b.s.AddOrPark(b.now, 4, "x", g.Producer, []Partition{{"t", 4}}, Version2); !errors.Is(err, kerr.ProducerFenced) {
+		t.Fatalf("a zombie gets %v", err)
+	}
+	r, err := b.s.Complete(b.now, b.s.Prepared("x"))
+	if err != nil || len(r.Deliveries) != 2 || r.Deliveries[0].Err != nil || r.Deliveries[1].Err != nil {
+		t.Fatalf("%+v %v", r.Deliveries, err)
+	}
+	if _, err := commit(b, r, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := b.show("x"), "Ongoing producer 101 epoch 1 partitions [t-1 t-3]"; got != want {
+		t.Fatalf("%s, not %s", got, want)
+	}
+}
