@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // Transactions produces for d with a full client that commits every so often: what is committed counts.
@@ -62,7 +63,8 @@ func spread(ctx context.Context, addr string, workers, n int, job func(ctx conte
 	start := time.Now()
 	for w := range workers {
 		wg.Go(func() {
-			cl, err := kgo.NewClient(kgo.SeedBrokers(addr))
+			// Later versions name topics by id, which the requests here do not.
+			cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.MaxVersions(kversion.V3_8_0()))
 			if err != nil {
 				errs[w] = err
 				return
