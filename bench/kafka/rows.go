@@ -180,7 +180,7 @@ func (s *side) javaProduce(ctx context.Context, topic string, records int64) (lo
 	r, m, err := s.weigh(func() (load.Result, error) {
 		start := time.Now()
 		out, err := s.java(ctx, "org.apache.kafka.tools.ProducerPerformance", "--bootstrap-server", s.b.Addr, "--topic", topic, "--num-records", strconv.FormatInt(records, 10),
-			"--record-size", "1024", "--throughput", "-1", "--command-property", "batch.size=262144", "--command-property", "linger.ms=5", "--command-property", "buffer.memory=67108864")
+			"--record-size", "1024", "--throughput", "-1", "--command-property", "batch.size=262144", "linger.ms=5", "buffer.memory=67108864") // of repeated options the tool takes the last only
 		if err != nil {
 			return load.Result{}, err
 		}
