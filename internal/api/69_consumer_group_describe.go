@@ -1,9 +1,6 @@
 package api
 
 import (
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/controller"
@@ -15,44 +12,23 @@ import (
 // member speaks.
 
 func consumerGroupDescribe(c *Call, q *kmsg.ConsumerGroupDescribeRequest) {
-	byPartition, left := c.perPartition(q.Groups)
-	resp := kmsg.NewPtrConsumerGroupDescribeResponse()
-	refuse := func(ids []string, err error) (out []kmsg.ConsumerGroupDescribeResponseGroup) {
-		for _, id := range ids {
+	describe(c, describing[kmsg.ConsumerGroupDescribeResponseGroup]{
+		name: "consumer-group-describe", ids: q.Groups, served: c.Image().Feature(controller.GroupVersion) > 0, include: q.IncludeAuthorizedOperations,
+		refused: func(id string, err error) kmsg.ConsumerGroupDescribeResponseGroup {
 			g := kmsg.NewConsumerGroupDescribeResponseGroup()
-			g.Group, g.ErrorCode, g.ErrorMessage, g.AuthorizedOperations = id, wire.CodeOf(err), wire.MessageOf(err), operationsUnknown
-			out = append(out, g)
-		}
-		return out
-	}
-	if c.Image().Feature(controller.GroupVersion) == 0 {
-		resp.Groups = refuse(q.Groups, kerr.UnsupportedVersion)
-		c.Reply(resp)
-		return
-	}
-	resp.Groups = refuse(left, kerr.CoordinatorNotAvailable)
-	all := newGather(len(byPartition), func(parts [][]kmsg.ConsumerGroupDescribeResponseGroup) {
-		for _, p := range parts {
-			resp.Groups = append(resp.Groups, p...)
-		}
-		for i := range resp.Groups {
-			if resp.Groups[i].AuthorizedOperations = operationsUnknown; q.IncludeAuthorizedOperations && resp.Groups[i].ErrorCode == 0 {
-				resp.Groups[i].AuthorizedOperations = groupOperations
-			}
-		}
-		c.Reply(resp)
+			g.Group, g.ErrorCode, g.ErrorMessage = id, wire.CodeOf(err), wire.MessageOf(err)
+			return g
+		},
+		read: func(s *group.Shard, ids []string) []kmsg.ConsumerGroupDescribeResponseGroup {
+			return s.ConsumerGroupDescribe(ids)
+		},
+		operations: func(g *kmsg.ConsumerGroupDescribeResponseGroup) (*int32, bool) {
+			return &g.AuthorizedOperations, g.ErrorCode != 0
+		},
+		reply: func(gs []kmsg.ConsumerGroupDescribeResponseGroup) {
+			resp := kmsg.NewPtrConsumerGroupDescribeResponse()
+			resp.Groups = gs
+			c.Reply(resp)
+		},
 	})
-	i := 0
-	for _, ids := range byPartition {
-		n := i
-		groupRead(c, "consumer-group-describe", ids[0], func(s *group.Shard, _ time.Time) ([]kmsg.ConsumerGroupDescribeResponseGroup, error) {
-			return s.ConsumerGroupDescribe(ids), nil
-		}, func(gs []kmsg.ConsumerGroupDescribeResponseGroup, err error) {
-			if err != nil {
-				gs = refuse(ids, err)
-			}
-			all.put(n, gs)
-		})
-		i++
-	}
 }

@@ -1,9 +1,6 @@
 package api
 
 import (
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/group"
@@ -14,44 +11,23 @@ import (
 // topology's description (KIP-1331) and the assignor's name.
 
 func streamsGroupDescribe(c *Call, q *kmsg.StreamsGroupDescribeRequest) {
-	byPartition, left := c.perPartition(q.Groups)
-	resp := kmsg.NewPtrStreamsGroupDescribeResponse()
-	refuse := func(ids []string, err error) (out []kmsg.StreamsGroupDescribeResponseGroup) {
-		for _, id := range ids {
+	describe(c, describing[kmsg.StreamsGroupDescribeResponseGroup]{
+		name: "streams-group-describe", ids: q.Groups, served: c.servesStreams(), include: q.IncludeAuthorizedOperations,
+		refused: func(id string, err error) kmsg.StreamsGroupDescribeResponseGroup {
 			g := kmsg.NewStreamsGroupDescribeResponseGroup()
-			g.Group, g.ErrorCode, g.ErrorMessage, g.AuthorizedOperations = id, wire.CodeOf(err), wire.MessageOf(err), operationsUnknown
-			out = append(out, g)
-		}
-		return out
-	}
-	if !c.servesStreams() {
-		resp.Groups = refuse(q.Groups, kerr.UnsupportedVersion)
-		c.Reply(resp)
-		return
-	}
-	resp.Groups = refuse(left, kerr.CoordinatorNotAvailable)
-	all := newGather(len(byPartition), func(parts [][]kmsg.StreamsGroupDescribeResponseGroup) {
-		for _, p := range parts {
-			resp.Groups = append(resp.Groups, p...)
-		}
-		for i := range resp.Groups {
-			if resp.Groups[i].AuthorizedOperations = operationsUnknown; q.IncludeAuthorizedOperations && resp.Groups[i].ErrorCode == 0 {
-				resp.Groups[i].AuthorizedOperations = groupOperations
-			}
-		}
-		c.Reply(resp)
+			g.Group, g.ErrorCode, g.ErrorMessage = id, wire.CodeOf(err), wire.MessageOf(err)
+			return g
+		},
+		read: func(s *group.Shard, ids []string) []kmsg.StreamsGroupDescribeResponseGroup {
+			return s.StreamsGroupDescribe(ids, q.IncludeTopologyDescription)
+		},
+		operations: func(g *kmsg.StreamsGroupDescribeResponseGroup) (*int32, bool) {
+			return &g.AuthorizedOperations, g.ErrorCode != 0
+		},
+		reply: func(gs []kmsg.StreamsGroupDescribeResponseGroup) {
+			resp := kmsg.NewPtrStreamsGroupDescribeResponse()
+			resp.Groups = gs
+			c.Reply(resp)
+		},
 	})
-	i := 0
-	for _, ids := range byPartition {
-		n := i
-		groupRead(c, "streams-group-describe", ids[0], func(s *group.Shard, _ time.Time) ([]kmsg.StreamsGroupDescribeResponseGroup, error) {
-			return s.StreamsGroupDescribe(ids, q.IncludeTopologyDescription), nil
-		}, func(gs []kmsg.StreamsGroupDescribeResponseGroup, err error) {
-			if err != nil {
-				gs = refuse(ids, err)
-			}
-			all.put(n, gs)
-		})
-		i++
-	}
 }

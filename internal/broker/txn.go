@@ -75,11 +75,33 @@ type markers struct {
 	running sync.WaitGroup
 	mu      sync.Mutex
 	jobs    map[string]bool // true: announced again since the goroutine began
+	warned  map[string]bool // transactional ids whose old protocol was told of
 	closed  bool
 }
 
+// warnedMax bounds the transactional ids that are remembered as told of; with more the list begins anew.
+const warnedMax = 10_000
+
+// warnOld counts a transaction of the protocol before KIP-890 and warns of each transactional id once.
+func (m *markers) warnOld(id string) {
+	m.old.Inc()
+	m.mu.Lock()
+	known := m.warned[id]
+	if !known {
+		if len(m.warned) >= warnedMax {
+			clear(m.warned)
+		}
+		m.warned[id] = true
+	}
+	m.mu.Unlock()
+	if !known {
+		m.logger.Warn("a client ends its transactions in the protocol before KIP-890, where a marker or a request that comes late may end a later transaction of the same producer; use a client that knows version 2 (Java 4.0, franz-go 1.19 or newer) and keep transaction.version at 2",
+			"transactional_id", id)
+	}
+}
+
 func newMarkers(o Options, image func() *metadata.Image) *markers {
-	m := &markers{image: image, clock: o.Clock, logger: o.Logger, jobs: map[string]bool{}}
+	m := &markers{image: image, clock: o.Clock, logger: o.Logger, jobs: map[string]bool{}, warned: map[string]bool{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.old = prometheus.NewCounter(prometheus.CounterOpts{Name: "ottla_txn_version1_markers_total",
 		Help: "Transactions ended for clients of the protocol before KIP-890, whose late markers could end a later transaction."})
@@ -180,7 +202,7 @@ func (m *markers) try(partition int32, id string) (done bool, err error) {
 		return true, nil
 	}
 	if d.Version < txn.Version2 && len(d.Partitions) > 0 {
-		m.old.Inc()
+		m.warnOld(id)
 	}
 	epoch := int32(0)
 	if t := m.image().Topic(transactionTopic); t != nil && t.Partition(partition) != nil {
