@@ -63,8 +63,8 @@ func (p *Partition) Holds(broker int32) bool {
 var ErrNotWritten = errors.New("nothing was written")
 
 // Proposer is what the controller's loop needs of a metadata log. done is called once, from any goroutine: with the
-// offset of the first record when all of them are durable on a majority, or with an error when it is not known
-// whether they will be; ErrNotWritten in it says that they will not.
+// offset of the first record when all of them are durable on a majority, and applied where the Proposer applies what it commits, or
+// with an error when it is not known whether they will be; ErrNotWritten in it says that they will not.
 type Proposer interface {
 	Propose(records []Versioned, done func(base int64, err error))
 }

@@ -1,6 +1,6 @@
-// Package loop runs the controller: one goroutine that takes operations, evaluates them against the image and what
-// the operations before them in the same batch want, proposes their records, and after the commit publishes the new
-// image and answers.
+// Package loop keeps the newest image of a node and runs the controller while the node is the active one: one goroutine that takes
+// operations, evaluates them against the image and what the operations before them in the same batch want, proposes their records,
+// and after the commit publishes the new image and answers. On every other node what others committed comes by Apply and Install.
 //
 // Operations that wait while a proposal is on its way form the next batch, so the cost of a commit is shared without
 // anybody waiting for company. Nothing that is not committed is ever seen outside the batch. It knows images, deltas
@@ -51,12 +51,16 @@ type Loop struct {
 	o     Options
 	image atomic.Pointer[metadata.Image]
 
-	mu     sync.Mutex
-	queue  []waiting
-	closed bool
-	failed error // after a failed proposal: nothing may be built on what is not known
-	wake   chan struct{}
-	done   chan struct{}
+	applying sync.Mutex      // held while an image is made and published; never together with mu
+	open     *metadata.Delta // of a transaction of the log whose end has not come
+
+	mu      sync.Mutex
+	queue   []waiting
+	closed  bool
+	passive bool  // another node is the active controller
+	failed  error // after a failed proposal: nothing may be built on what is not known
+	wake    chan struct{}
+	done    chan struct{}
 }
 
 type waiting struct {
@@ -117,6 +121,8 @@ func (l *Loop) Submit(op Op, done func(reply any, err error)) {
 	switch {
 	case l.closed:
 		err = errStopped
+	case l.passive:
+		err = errPassive
 	case l.failed != nil:
 		err = l.failed
 	case len(l.queue) >= maxQueue:
@@ -137,6 +143,86 @@ func (l *Loop) rouse() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
+	}
+}
+
+var errPassive = wire.Errorf(kerr.NotController, "This node is not the active controller.")
+
+// SetActive makes the loop take operations: this node leads the metadata log and has applied everything before its own leadership.
+func (l *Loop) SetActive() {
+	l.mu.Lock()
+	l.passive = false
+	l.mu.Unlock()
+}
+
+// SetPassive makes the loop refuse operations with NOT_CONTROLLER, those that wait too. One whose proposal is on its way is answered when
+// its fate is known.
+func (l *Loop) SetPassive() {
+	l.mu.Lock()
+	l.passive = true
+	refused := l.queue
+	l.queue = nil
+	l.mu.Unlock()
+	for _, w := range refused {
+		w.done(nil, errPassive)
+	}
+}
+
+// Commit is a batch of the metadata log that is committed, and durable on this node as far as it must be.
+type Commit struct {
+	Base   int64 // offset of the first record
+	Count  int64 // offsets that it takes
+	Epoch  int32 // leader epoch of the batch
+	Leader int32 // who leads the log; -1 unknown
+	// Records are those of a data batch, one for each offset; a control batch has none.
+	Records []metadata.Versioned
+}
+
+// Apply makes the image that a commit leads to and tells the publishers. Commits come in the order of the log, from one goroutine at a
+// time; one that is in the image already is passed over. An error means that this release does not understand the log: the node must stop.
+func (l *Loop) Apply(c Commit) error {
+	l.applying.Lock()
+	defer l.applying.Unlock()
+	base := l.image.Load()
+	if c.Base+c.Count-1 <= base.Offset() {
+		return nil
+	}
+	invariant.Assert(c.Base == base.Offset()+1 || l.open != nil, "a commit at offset %d is applied to an image at %d", c.Base, base.Offset())
+	d := l.open
+	if d == nil {
+		d = metadata.NewDelta(base)
+	}
+	for i, r := range c.Records {
+		if err := d.Replay(c.Base+int64(i), c.Epoch, r.Message); err != nil {
+			return err
+		}
+	}
+	d.SetPosition(c.Base+c.Count-1, c.Epoch)
+	if l.open = nil; d.InTransaction() {
+		l.open = d
+		return nil
+	}
+	d.SetController(c.Leader)
+	l.publish(d, base.Apply(d))
+	return nil
+}
+
+// Install replaces the image by one that was read from a snapshot. The publishers get the difference.
+func (l *Loop) Install(img *metadata.Image) {
+	l.applying.Lock()
+	defer l.applying.Unlock()
+	l.open = nil
+	d := metadata.Diff(l.image.Load(), img)
+	l.publish(d, d.Image())
+}
+
+func (l *Loop) publish(d *metadata.Delta, img *metadata.Image) {
+	l.image.Store(img)
+	for _, p := range l.o.Publishers {
+		p.OnMetadata(d, img)
+	}
+	if l.o.Committed != nil {
+		l.o.Committed(img)
 	}
 }
 
@@ -220,19 +306,11 @@ func (l *Loop) batch(ops []waiting) (rest []waiting) {
 		}
 		return rest
 	}
-	if err := l.propose(records, base.Offset()+1); err != nil {
+	if err := l.propose(records, base); err != nil {
 		for _, a := range answers {
 			a.done(nil, err)
 		}
 		return rest
-	}
-	img := base.Apply(d)
-	l.image.Store(img)
-	for _, p := range l.o.Publishers {
-		p.OnMetadata(d, img)
-	}
-	if l.o.Committed != nil {
-		l.o.Committed(img)
 	}
 	for _, a := range answers {
 		a.done(a.reply, a.err)
@@ -250,8 +328,8 @@ func (l *Loop) evaluate(op Op, d *metadata.Delta, now time.Time) ([]metadata.Ver
 	return op(d.View(), now)
 }
 
-// propose waits for the commit of the records of one batch.
-func (l *Loop) propose(records []metadata.Versioned, want int64) error {
+// propose waits for the commit of the records of one batch, and for the image to have it.
+func (l *Loop) propose(records []metadata.Versioned, img *metadata.Image) error {
 	type result struct {
 		base int64
 		err  error
@@ -260,9 +338,10 @@ func (l *Loop) propose(records []metadata.Versioned, want int64) error {
 	l.o.Proposer.Propose(records, func(base int64, err error) { ch <- result{base, err} })
 	r := <-ch
 	if r.err != nil {
-		if !errors.Is(r.err, kerr.NotController) {
-			l.o.Logger.Error("a metadata change was not committed", "records", len(records), "err", r.err)
+		if errors.Is(r.err, kerr.NotController) {
+			return r.err // whether it was written shows when the next leader's log comes
 		}
+		l.o.Logger.Error("a metadata change was not committed", "records", len(records), "err", r.err)
 		if !errors.Is(r.err, metadata.ErrNotWritten) {
 			l.mu.Lock()
 			l.failed = r.err
@@ -270,6 +349,10 @@ func (l *Loop) propose(records []metadata.Versioned, want int64) error {
 		}
 		return r.err
 	}
+	want := img.Offset() + 1
 	invariant.Assert(r.base == want, "records were committed at offset %d instead of %d", r.base, want)
+	// Where a library of consensus commits, it has applied them; a log with one writer leaves that to its caller.
+	err := l.Apply(Commit{Base: r.base, Count: int64(len(records)), Epoch: img.Epoch(), Leader: img.ControllerID(), Records: records})
+	invariant.Assert(err == nil, "what was committed cannot be replayed: %v", err)
 	return nil
 }
