@@ -14,7 +14,9 @@ import (
 type Broker struct {
 	Name string // "kafka" or "ottla"
 	Addr string // host:port of its plaintext listener
-	Dir  string // holds its data, configuration and log output
+	// Control is the host:port at which its cluster's controller listens; "" for Ottla.
+	Control string
+	Dir     string // holds its data, configuration and log output
 
 	proc   *process
 	launch func() (*process, error)

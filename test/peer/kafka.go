@@ -54,6 +54,31 @@ func fetchJars(name string, pom []byte) (string, error) {
 
 // NewKafka formats a single-node broker (combined roles) on free ports without starting it; Restart or Launch does.
 func (k *Kafka) NewKafka(o Options) (*Broker, error) {
+	return k.newNode(1, "broker,controller", "", o)
+}
+
+// NewKafkaCluster formats n brokers, of which the first is the controller too, without starting them. Each has a directory of its
+// own below that of the options.
+func (k *Kafka) NewKafkaCluster(n int, o Options) ([]*Broker, error) {
+	nodes := make([]*Broker, n)
+	roles, control := "broker,controller", ""
+	for i := range nodes {
+		each := o
+		each.Dir = filepath.Join(o.Dir, "kafka"+strconv.Itoa(i+1))
+		var err error
+		if nodes[i], err = k.newNode(i+1, roles, control, each); err != nil {
+			return nil, err
+		}
+		roles, control = "broker", nodes[0].Control
+	}
+	return nodes, nil
+}
+
+// ClusterID is that of every Kafka cluster that this package formats.
+const ClusterID = "b3R0bGEtdGVzdC1jbHVzdA"
+
+// newNode formats a node. control is the address of the controller, "" where it is this node.
+func (k *Kafka) newNode(id int, roles, control string, o Options) (*Broker, error) {
 	if err := os.MkdirAll(filepath.Join(o.Dir, "data"), 0o755); err != nil {
 		return nil, err
 	}
@@ -61,17 +86,23 @@ func (k *Kafka) NewKafka(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	control, err := FreePort()
-	if err != nil {
-		return nil, err
+	addr := "127.0.0.1:" + strconv.Itoa(port)
+	listeners := "PLAINTEXT://" + addr
+	if control == "" {
+		port, err := FreePort()
+		if err != nil {
+			return nil, err
+		}
+		control = "127.0.0.1:" + strconv.Itoa(port)
+		listeners += ",CONTROLLER://" + control
 	}
-	b := &Broker{Name: "kafka", Addr: "127.0.0.1:" + strconv.Itoa(port), Dir: o.Dir, ready: hasBroker}
+	b := &Broker{Name: "kafka", Addr: addr, Control: control, Dir: o.Dir, ready: hasBroker}
 	conf := filepath.Join(o.Dir, "server.properties")
 	err = writeProperties(conf, singleNode(), map[string]string{
-		"process.roles":                  "broker,controller",
-		"node.id":                        "1",
-		"controller.quorum.voters":       fmt.Sprintf("1@127.0.0.1:%d", control),
-		"listeners":                      fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d", b.Addr, control),
+		"process.roles":                  roles,
+		"node.id":                        strconv.Itoa(id),
+		"controller.quorum.voters":       "1@" + control,
+		"listeners":                      listeners,
 		"controller.listener.names":      "CONTROLLER",
 		"listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
 		"log.dirs":                       b.DataDir(),
@@ -89,7 +120,7 @@ func (k *Kafka) NewKafka(o Options) (*Broker, error) {
 	}
 	jvm := []string{fmt.Sprintf("-Xmx%dm", heap), fmt.Sprintf("-Xms%dm", heap), "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
 		"-XX:InitiatingHeapOccupancyPercent=35", "-Djava.awt.headless=true", logging, "-cp", k.BrokerJars + "/*"}
-	format := exec.Command(k.Java, append(jvm, "kafka.tools.StorageTool", "format", "-t", "b3R0bGEtdGVzdC1jbHVzdA", "-c", conf)...)
+	format := exec.Command(k.Java, append(jvm, "kafka.tools.StorageTool", "format", "-t", ClusterID, "-c", conf)...)
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format %s: %w\n%s", o.Dir, err, out)
 	}

@@ -83,7 +83,7 @@ func (o *Observer) Leader() (Node, int32) {
 // Run follows until ctx ends, which is no error, or the Log refuses what is committed.
 func (o *Observer) Run(ctx context.Context) error {
 	backoff := o.o.Backoff
-	told := ""
+	told := false
 	for ctx.Err() == nil {
 		begun := o.o.Clock.Now()
 		out, err := o.round(ctx)
@@ -92,7 +92,7 @@ func (o *Observer) Run(ctx context.Context) error {
 		}
 		o.announce()
 		if out.progress {
-			if told = ""; out.idle && o.o.Clock.Since(begun) < o.o.MaxWait/4 { // a leader that does not keep fetches open
+			if told = false; out.idle && o.o.Clock.Since(begun) < o.o.MaxWait/4 { // a leader that does not keep fetches open
 				o.pause(ctx, backoff)
 			}
 			backoff = o.o.Backoff
@@ -101,12 +101,15 @@ func (o *Observer) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		if out.err != nil && out.err.Error() != told { // once, not at every try
-			told = out.err.Error()
+		if out.err != nil {
 			level := slog.LevelWarn
-			if errors.Is(out.err, ErrDiverged) {
+			switch {
+			case errors.Is(out.err, ErrDiverged):
 				level = slog.LevelError
+			case told: // one failure leads to the next
+				level = slog.LevelDebug
 			}
+			told = true
 			o.o.Logger.Log(ctx, level, "the metadata log cannot be followed; it is tried again", "err", out.err)
 		}
 		o.pause(ctx, backoff)
