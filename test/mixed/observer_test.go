@@ -42,7 +42,7 @@ func (m *mirror) Apply(c observer.Commit) error {
 		}
 	}
 	if len(c.Records) == 0 {
-		m.delta.SetPosition(c.Base, c.Epoch)
+		m.delta.SetPosition(c.Base+c.Count-1, c.Epoch)
 	}
 	m.img.Store(m.delta.Image())
 	return nil

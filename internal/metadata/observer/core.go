@@ -23,6 +23,7 @@ type Node struct {
 // Commit is one committed batch of the log.
 type Commit struct {
 	Base   int64
+	Count  int64 // offsets that it takes
 	Epoch  int32 // under which the batch was written
 	Leader int32 // who leads the log as far as is known, -1 unknown
 	Batch  []byte
@@ -239,7 +240,7 @@ func (c *core) commit() ([]Commit, error) {
 			return out, err
 		}
 		// The buffer of the answer holds other batches too.
-		out = append(out, Commit{Base: p.h.BaseOffset, Epoch: p.h.PartitionLeaderEpoch, Leader: c.leader, Batch: p.batch, Records: records})
+		out = append(out, Commit{Base: p.h.BaseOffset, Count: p.h.NextOffset() - p.h.BaseOffset, Epoch: p.h.PartitionLeaderEpoch, Leader: c.leader, Batch: p.batch, Records: records})
 		c.next, c.nextEpoch = p.h.NextOffset(), p.h.PartitionLeaderEpoch
 		c.bytes -= len(p.batch)
 		c.pending[0] = pending{}
