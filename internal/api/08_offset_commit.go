@@ -25,21 +25,14 @@ func offsetCommit(c *Call, q *kmsg.OffsetCommitRequest) {
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		topic, missing := c.named(img, t.Topic, t.TopicID)
 		kept := t
-		kept.Partitions = nil
 		if topic != nil {
 			kept.Topic, kept.TopicID = topic.Name, topic.ID
 		}
-		for _, p := range t.Partitions {
-			err := missing
-			if topic != nil && topic.Partition(p.Partition) == nil {
-				err = kerr.UnknownTopicOrPartition
-			}
-			if err == nil {
-				kept.Partitions = append(kept.Partitions, p)
-				continue
-			}
+		var refused []refusal
+		kept.Partitions, refused = existing(topic, missing, t.Partitions, func(p *kmsg.OffsetCommitRequestTopicPartition) int32 { return p.Partition })
+		for _, r := range refused {
 			rp := kmsg.NewOffsetCommitResponseTopicPartition()
-			rp.Partition, rp.ErrorCode = p.Partition, wire.CodeOf(err)
+			rp.Partition, rp.ErrorCode = r.partition, r.code
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		if len(kept.Partitions) > 0 {
@@ -107,4 +100,28 @@ next:
 		resp.Topics = append(resp.Topics, t)
 	}
 	return resp
+}
+
+// refusal is a partition whose offset cannot be committed.
+type refusal struct {
+	partition int32
+	code      int16
+}
+
+// existing splits the partitions of a topic whose offsets are to be committed into those that exist and those that are refused; missing
+// says why all are, where there is no such topic.
+func existing[P any](topic *metadata.Topic, missing error, partitions []P, number func(*P) int32) (there []P, refused []refusal) {
+	for i := range partitions {
+		n := number(&partitions[i])
+		err := missing
+		if topic != nil && topic.Partition(n) == nil {
+			err = kerr.UnknownTopicOrPartition
+		}
+		if err == nil {
+			there = append(there, partitions[i])
+		} else {
+			refused = append(refused, refusal{n, wire.CodeOf(err)})
+		}
+	}
+	return there, refused
 }

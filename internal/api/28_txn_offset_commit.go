@@ -54,21 +54,14 @@ func (c *Call) commitInTxn(q *kmsg.TxnOffsetCommitRequest) {
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		topic, missing := c.named(img, t.Topic, t.TopicID)
 		kept := t
-		kept.Partitions = nil
 		if topic != nil {
 			kept.Topic, kept.TopicID = topic.Name, topic.ID
 		}
-		for _, p := range t.Partitions {
-			err := missing
-			if topic != nil && topic.Partition(p.Partition) == nil {
-				err = kerr.UnknownTopicOrPartition
-			}
-			if err == nil {
-				kept.Partitions = append(kept.Partitions, p)
-				continue
-			}
+		var refused []refusal
+		kept.Partitions, refused = existing(topic, missing, t.Partitions, func(p *kmsg.TxnOffsetCommitRequestTopicPartition) int32 { return p.Partition })
+		for _, r := range refused {
 			rp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
-			rp.Partition, rp.ErrorCode = p.Partition, wire.CodeOf(err)
+			rp.Partition, rp.ErrorCode = r.partition, r.code
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		if len(kept.Partitions) > 0 {

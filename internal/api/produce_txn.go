@@ -16,7 +16,8 @@ import (
 // Before the first batch of a transaction in a partition its coordinator is asked whether there is such a transaction (KIP-890), or from
 // Produce v12 on told that the partition is part of it. What was asked is remembered in the log until the end of the transaction, so that
 // a batch that comes after the end begins nothing. A request that asks waits with all its partitions in the coordinator's queue, and so do
-// later ones of the same producer for any of them: their batches stay in order.
+// later ones of the same producer for any of them: their batches stay in order. The appends run in the producer's lane, not on the
+// coordinator's worker.
 
 // implicitVersion is the first version of Produce whose partitions become part of the transaction by being written to.
 const implicitVersion = 12
@@ -118,7 +119,7 @@ func (c *produceCall) verified(asked []txn.Partition, verdict func(txn.Partition
 			c.txn.errs[log.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = c.told(err)
 		}
 	}
-	c.proceed()
+	c.Appends.Run(c.txn.who.ID, c.proceed)
 }
 
 // told is what a producer hears for what the coordinator says.

@@ -41,6 +41,11 @@ type Markers interface {
 	Write(topic string, partition int32, m coordinator.Marker, done func(error))
 }
 
+// Lanes run calls away from the goroutine that has them to make: those of one key in their order.
+type Lanes interface {
+	Run(key int64, f func())
+}
+
 // Loggers are the broker's log levels by logger name.
 type Loggers interface {
 	Levels() map[string]string
@@ -60,6 +65,7 @@ type Deps struct {
 	Groups      *coordinator.Runtime[*group.Shard]
 	Txns        *coordinator.Runtime[*txn.Shard]
 	Markers     Markers
+	Appends     Lanes // of produce requests that had to wait, by producer
 	Sessions    *fetchsession.Cache
 	Shares      *sharefetch.Manager
 	ShareStates *sharestate.Client

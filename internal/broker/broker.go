@@ -187,8 +187,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	if err != nil {
 		return err
 	}
+	appends := &lanes{}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Shares: shares, ShareStates: shareStates,
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Appends: appends, Shares: shares, ShareStates: shareStates,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
@@ -200,6 +201,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	b.onStop("network", b.server.Close)
 	// What waits for records or for other members is answered first, else the network would wait for it.
 	b.onStop("groups", groups.Close)
+	b.onStop("appends that waited", func(context.Context) error { appends.close(); return nil })
 	b.onStop("transactions", txns.Close)
 	b.onStop("transaction markers", func(context.Context) error { ends.close(); return nil })
 	b.onStop("share states", states.Close)

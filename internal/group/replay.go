@@ -35,6 +35,34 @@ func (s *Shard) Replay(offset int64, producerID int64, producerEpoch int16, rec 
 	return nil
 }
 
+// kind is a kind of group whose records say all that is to be known of it.
+type kind interface {
+	comparable
+	Group
+	Replay(key, value schema.Message) (gone bool)
+}
+
+// replayKind replays a record of a group of kind G. newborn is the group that an operation has made before its first record; one that is
+// there as a simple one, for its offsets came first, is of kind G from here on.
+func replayKind[G kind](s *Shard, id string, rec coordinator.Record, newborn *G, make func() G) {
+	var none G
+	g, ok := s.find(id).(G)
+	if !ok {
+		if rec.Value == nil {
+			return
+		}
+		g = *newborn
+		if g == none || g.ID() != id {
+			g = make()
+		}
+		*newborn = none
+		s.put(g)
+	}
+	if g.Replay(rec.Key, rec.Value) {
+		s.remove(id, 0)
+	}
+}
+
 // replayOffset sets an offset, keeps it until its transaction is decided, or forgets it. A group that commits without
 // membership exists from its first commit on.
 func (s *Shard) replayOffset(logged, producerID int64, k slot, v *schema.OffsetCommitValue) {

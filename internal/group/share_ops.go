@@ -170,25 +170,10 @@ func (s *Shard) EmptyShareGroups(ids []string) (out []string) {
 // replayShare replays a record of a share group; false for one that is none.
 func (s *Shard) replayShare(rec coordinator.Record) bool {
 	id, ok := shareGroupOf(rec.Key)
-	if !ok {
-		return false
+	if ok {
+		replayKind(s, id, rec, &s.newShare, func() *share.Group { return share.New(s.share, id) })
 	}
-	g, ok := s.find(id).(*share.Group)
-	if !ok {
-		if rec.Value == nil {
-			return true
-		}
-		g = s.newShare
-		if g == nil || g.ID() != id {
-			g = share.New(s.share, id)
-		}
-		s.newShare = nil
-		s.put(g)
-	}
-	if g.Replay(rec.Key, rec.Value) {
-		s.remove(id, 0)
-	}
-	return true
+	return ok
 }
 
 func shareGroupOf(key schema.Message) (string, bool) {

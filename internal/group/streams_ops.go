@@ -113,29 +113,13 @@ func (s *Shard) StreamsTopicsFailed(id, why string) {
 	}
 }
 
-// replayStreams replays a record of a streams group; false for one that is none. A group that is there as a simple one,
-// for its offsets came first, is a streams group from here on.
+// replayStreams replays a record of a streams group; false for one that is none.
 func (s *Shard) replayStreams(rec coordinator.Record) bool {
 	id, ok := streamsGroupOf(rec.Key)
-	if !ok {
-		return false
+	if ok {
+		replayKind(s, id, rec, &s.newborn, func() *streams.Group { return streams.New(s.streams, id) })
 	}
-	g, ok := s.find(id).(*streams.Group)
-	if !ok {
-		if rec.Value == nil {
-			return true
-		}
-		g = s.newborn
-		if g == nil || g.ID() != id {
-			g = streams.New(s.streams, id)
-		}
-		s.newborn = nil
-		s.put(g)
-	}
-	if g.Replay(rec.Key, rec.Value) {
-		s.remove(id, 0)
-	}
-	return true
+	return ok
 }
 
 func streamsGroupOf(key schema.Message) (string, bool) {

@@ -5,32 +5,19 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group/effect"
-	"github.com/ottla/ottla/internal/wire"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
 // leave takes a member out, or, of a static one that will be back, notes that it is away: it keeps its partitions
 // until its session is over.
 func (g *Group) leave(op *effect.Op, req *kmsg.ConsumerGroupHeartbeatRequest) (*kmsg.ConsumerGroupHeartbeatResponse, error) {
-	var m *Member
-	if req.InstanceID == nil {
-		m = g.members[req.MemberID]
-		if m == nil {
-			return nil, wire.Errorf(kerr.UnknownMemberID, "Member %s is not a member of group %s.", req.MemberID, g.id)
-		}
-	} else {
-		m = g.members[g.static[*req.InstanceID]]
-		switch {
-		case m == nil:
-			return nil, wire.Errorf(kerr.UnknownMemberID, "Instance id %s is unknown.", *req.InstanceID)
-		case m.ID != req.MemberID:
-			return nil, wire.Errorf(kerr.FencedInstanceID, "Static member %s with instance id %s was fenced by member %s.", req.MemberID, *req.InstanceID, m.ID)
-		}
+	m, err := g.epochs().Leaving(req.MemberID, req.InstanceID)
+	if err != nil {
+		return nil, err
 	}
 	if req.MemberEpoch == leaveStaticEpoch {
 		d := g.draft(op)
