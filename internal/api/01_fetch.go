@@ -41,6 +41,11 @@ func fetch(s *Server, r *network.Request) error {
 		c.release()
 		return err
 	}
+	if c.wantsMetadata() {
+		c.fetchMetadata()
+		c.release()
+		return nil
+	}
 	c.collect()
 	session, err := s.Sessions.Begin(s.Clock.Now(), c.req.SessionID, c.req.SessionEpoch, c.Version >= 13, c.named, c.forgot)
 	if err != nil {

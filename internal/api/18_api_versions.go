@@ -48,7 +48,7 @@ func apiVersions(c *Call, q *kmsg.ApiVersionsRequest) {
 		c.Req.Conn.SetClientSoftware(q.ClientSoftwareName, q.ClientSoftwareVersion)
 	}
 	for _, w := range c.rows {
-		if w == nil {
+		if w == nil || w.clusterOnly() && !c.ofCluster(c.Req.Conn) {
 			continue
 		}
 		k := kmsg.NewApiVersionsResponseApiKey()

@@ -57,4 +57,12 @@ func (c *Call) quorumOf(p *kmsg.DescribeQuorumResponseTopicPartition) {
 	v.LastFetchTimestamp, v.LastCaughtUpTimestamp = now, now
 	p.CurrentVoters = append(p.CurrentVoters, v)
 	p.Observers = []kmsg.DescribeQuorumResponseTopicPartitionReplicaState{}
+	for _, o := range c.Feed.Observers() {
+		s := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
+		s.ReplicaID, s.ReplicaDirectoryID, s.LogEndOffset, s.LastFetchTimestamp = o.ID, o.Dir, o.End, o.Fetched.UnixMilli()
+		if !o.CaughtUp.IsZero() {
+			s.LastCaughtUpTimestamp = o.CaughtUp.UnixMilli()
+		}
+		p.Observers = append(p.Observers, s)
+	}
 }

@@ -98,6 +98,10 @@ func (s *Server) Dispatch(r *network.Request) {
 		return
 	}
 	w := s.rows[key]
+	if w.clusterOnly() && !s.ofCluster(r.Conn) {
+		r.CloseConn(fmt.Errorf("%s is served on the listener %s only", w.Name, s.ClusterListener))
+		return
+	}
 	if version < w.Min || version > w.Max {
 		r.CloseConn(fmt.Errorf("%s version %d is not served here; versions %d to %d are", w.Name, version, w.Min, w.Max))
 		return

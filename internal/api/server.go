@@ -15,6 +15,7 @@ import (
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/metadata/feed"
 	"github.com/ottla/ottla/internal/network"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
@@ -60,20 +61,23 @@ type Deps struct {
 	TopicValues func(topic string) *config.Values // with the topic's own settings
 	Controller  Controller
 	Quorum      Quorum
-	Replicas    *replica.Manager
-	Logs        *log.Manager
-	Groups      *coordinator.Runtime[*group.Shard]
-	Txns        *coordinator.Runtime[*txn.Shard]
-	Markers     Markers
-	Appends     Lanes // of produce requests that had to wait, by producer
-	Sessions    *fetchsession.Cache
-	Shares      *sharefetch.Manager
-	ShareStates *sharestate.Client
-	ProducerIDs ProducerIDs
-	Loggers     Loggers
-	Telemetry   *telemetry.Manager
-	Clock       clock.Clock
-	Logger      *slog.Logger
+	// Feed is the metadata log for those who follow it, on ClusterListener.
+	Feed            *feed.Feed
+	ClusterListener string
+	Replicas        *replica.Manager
+	Logs            *log.Manager
+	Groups          *coordinator.Runtime[*group.Shard]
+	Txns            *coordinator.Runtime[*txn.Shard]
+	Markers         Markers
+	Appends         Lanes // of produce requests that had to wait, by producer
+	Sessions        *fetchsession.Cache
+	Shares          *sharefetch.Manager
+	ShareStates     *sharestate.Client
+	ProducerIDs     ProducerIDs
+	Loggers         Loggers
+	Telemetry       *telemetry.Manager
+	Clock           clock.Clock
+	Logger          *slog.Logger
 	// Advertised are the addresses told to clients by listener name. A listener without one tells a client the address
 	// that it dialled.
 	Advertised map[string]network.Endpoint

@@ -51,6 +51,7 @@ var table = []row{
 	{50, 0, 0, "DescribeUserScramCredentials", Inline, Access{"DESCRIBE", "CLUSTER"}, listing, typed(describeUserScramCredentials)},
 	{55, 0, 2, "DescribeQuorum", Inline, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeQuorum)},
 	{57, 0, 2, "UpdateFeatures", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(updateFeatures)},
+	{59, 0, 1, "FetchSnapshot", Inline, Access{"CLUSTER_ACTION", "CLUSTER"}, Memory{Times: 4, Bytes: 1 << 20}, typed(fetchSnapshot)},
 	{60, 0, 2, "DescribeCluster", Inline, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeCluster)},
 	{61, 0, 0, "DescribeProducers", Inline, Access{"READ", "TOPIC"}, listing, typed(describeProducers)},
 	{64, 0, 0, "UnregisterBroker", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(unregisterBroker)},

@@ -25,6 +25,7 @@ import (
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/metadata/feed"
 	"github.com/ottla/ottla/internal/metadata/loop"
 	"github.com/ottla/ottla/internal/metadata/store"
 	"github.com/ottla/ottla/internal/network"
@@ -62,6 +63,7 @@ type Broker struct {
 	logger    *slog.Logger
 	store     *store.Store
 	loop      *loop.Loop
+	feed      *feed.Feed // the metadata log for other nodes
 	server    *network.Server
 	api       *api.Server // set before the server starts
 	web       *web.Server // nil without an HTTP listener
@@ -164,8 +166,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		MaxSessions: int(config.GroupShareMaxShareSessions.Get(o.Values)),
 	})
 	pushed := telemetry.New(telemetry.Options{Values: o.Values, Clock: o.Clock, NewID: newID, Registerer: o.Registerer})
+	b.feed = feed.New(feed.Options{Log: b.store, Node: node, Clock: o.Clock, Leader: func() (int32, int32) { return node, b.store.Epoch() }})
 	b.loop = loop.New(loop.Options{
-		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: b.store.MaybeSnapshot,
+		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: func(img *metadata.Image) { b.store.MaybeSnapshot(img); b.feed.Changed() },
 		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &txnPublisher{node, txns}, &shareStatePublisher{node, states}, &sharePublisher{node, shares}, pushed},
 	})
 	brain.loop = b.loop
@@ -189,7 +192,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	}
 	appends := &lanes{}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Appends: appends, Shares: shares, ShareStates: shareStates,
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Appends: appends, Shares: shares, ShareStates: shareStates,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
@@ -207,6 +210,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	b.onStop("share states", states.Close)
 	b.onStop("share state client", shareStates.Close)
 	b.onStop("share groups", func(context.Context) error { shares.Close(); return nil })
+	b.onStop("metadata feed", func(context.Context) error { b.feed.Close(); return nil })
 	b.onStop("waiting fetches", func(context.Context) error { replicas.Drain(); return nil })
 	background, cancel := context.WithCancel(context.Background())
 	b.cancel = cancel
@@ -248,6 +252,16 @@ func (b *Broker) listen(o *Options) error {
 	}
 	b.first = o.Listeners[0].Name
 	return nil
+}
+
+// clusterListener is the name of the listener on which the nodes of a cluster speak to each other.
+func clusterListener(o Options) string {
+	for _, l := range o.Listeners {
+		if l.Name == "CLUSTER" {
+			return l.Name
+		}
+	}
+	return o.Listeners[0].Name
 }
 
 // limit reads a bound whose largest value means that there is none.

@@ -29,8 +29,8 @@ type mirror struct {
 	snaps atomic.Int32
 }
 
-func newMirror() *mirror {
-	m := &mirror{delta: metadata.NewDelta(metadata.Empty(peer.ClusterID))}
+func newMirror(cluster string) *mirror {
+	m := &mirror{delta: metadata.NewDelta(metadata.Empty(cluster))}
 	m.img.Store(m.delta.Image())
 	return m
 }
@@ -56,9 +56,9 @@ func (m *mirror) Install(img *metadata.Image) error {
 }
 
 // follow starts an observer of the cluster; it runs until the test ends.
-func follow(t *testing.T, b *peer.Broker, node int32, next int64) (*mirror, *lines, *observer.Observer) {
-	m, l := newMirror(), newLines(t)
-	o := observer.New(observer.Options{Node: node, Directory: [16]byte{byte(node), 1}, ClusterID: peer.ClusterID, Bootstrap: []string{b.Control}, Ask: l.ask, Log: m,
+func follow(t *testing.T, cluster, controller string, node int32, next int64) (*mirror, *lines, *observer.Observer) {
+	m, l := newMirror(cluster), newLines(t)
+	o := observer.New(observer.Options{Node: node, Directory: [16]byte{byte(node), 1}, ClusterID: cluster, Bootstrap: []string{controller}, Ask: l.ask, Log: m,
 		Clock: clock.Real{}, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), MaxWait: 20 * time.Second, Patience: 10 * time.Second}, next, 0)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -176,7 +176,7 @@ func TestObserverOfKafka(t *testing.T) {
 	}
 	defer func() { b.Kill() }()
 	adm := admin(t, b)
-	m, l, o := follow(t, b, 71, 0)
+	m, l, o := follow(t, peer.ClusterID, b.Control, 71, 0)
 	same := func(m *mirror) {
 		t.Helper()
 		eventually(t, 20*time.Second, func() error {
@@ -224,7 +224,7 @@ func TestObserverOfKafka(t *testing.T) {
 	if err := b.Restart(ctx); err != nil {
 		t.Fatal(err)
 	}
-	late, _, _ := follow(t, b, 72, 1)
+	late, _, _ := follow(t, peer.ClusterID, b.Control, 72, 1)
 	eventually(t, 10*time.Second, func() error {
 		if late.snaps.Load() == 0 {
 			return fmt.Errorf("no snapshot came")
@@ -246,4 +246,74 @@ func TestObserverOfKafka(t *testing.T) {
 	}
 
 	t.Logf("%d fetches, %d batches' offset", l.asked("Fetch"), m.img.Load().Offset())
+}
+
+// The same of ours: what Kafka's quorum gives to those who follow, ours gives too, and Kafka's tool lists them.
+func TestObserverOfOttla(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts a broker")
+	}
+	bin, err := peer.BuildOttla(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	b, err := peer.StartOttla(ctx, bin, peer.Options{Dir: t.TempDir(), Properties: map[string]string{
+		"metadata.log.max.record.bytes.between.snapshots": "4000", "metadata.log.segment.bytes": "8388608", "metadata.max.retention.bytes": "1",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { b.Kill() }()
+	adm := admin(t, b)
+	about, err := adm.BrokerMetadata(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, l, o := follow(t, about.Cluster, b.Addr, 71, 0)
+	same := func(m *mirror) {
+		t.Helper()
+		eventually(t, 20*time.Second, func() error {
+			if got, want := seen(m.img.Load()), asKafka(t, adm); got != want {
+				return fmt.Errorf("the observer has at offset %d\n%s\nthe broker says\n%s", m.img.Load().Offset(), got, want)
+			}
+			return nil
+		})
+	}
+	compact := "compact"
+	for i := range 40 {
+		if _, err := adm.CreateTopic(ctx, 3, 1, map[string]*string{"cleanup.policy": &compact}, fmt.Sprintf("t%03d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same(m)
+	if n, _ := o.Leader(); n.ID != 1 || n.Addr != b.Addr {
+		t.Errorf("the leader is node 1 at %s, not %v", b.Addr, n)
+	}
+	if k, err := peer.FetchKafka(); err == nil {
+		tools, err := k.StartTools()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tools.Close()
+		r, err := tools.Run(ctx, "org.apache.kafka.tools.MetadataQuorumCommand", "", "--bootstrap-server", b.Addr, "describe", "--replication")
+		if err != nil || !strings.Contains(r.Out, "\n71") || !strings.Contains(r.Out, "Observer") {
+			t.Errorf("Kafka's tool does not list the observer: %v %+v", err, r)
+		}
+	}
+	b.Kill()
+	if err := b.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adm.CreateTopic(ctx, 1, 1, nil, "after"); err != nil {
+		t.Fatal(err)
+	}
+	same(m)
+	fetches := l.asked("Fetch")
+	if fetches > 150 {
+		t.Errorf("%d fetches for about 50 changes: it polls", fetches)
+	}
+	t.Logf("%d fetches, offset %d", fetches, m.img.Load().Offset())
 }
