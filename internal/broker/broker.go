@@ -157,7 +157,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	ends := newMarkers(o, image)
 	txns = newTransactions(o, replicas, ends)
 	ends.txns, ends.groups, ends.replicas = txns, groups, replicas
-	brain := &brain{ctl: controller.New(node, o.Values)}
+	brain := &brain{ctl: controller.New(node, o.Values), begun: o.Clock.Now()}
 	states = newShareStates(o, replicas)
 	shareStates := newShareClient(o, states, image, replicas)
 	shares = sharefetch.New(sharefetch.Options{
@@ -282,18 +282,18 @@ func (b *Broker) register(ctx context.Context, o Options, brain *brain, node int
 		r.LogDirs = append(r.LogDirs, b.store.DirectoryID(d))
 	}
 	var epoch int64
-	steps := []func(c *controller.Controller, img *metadata.Image) (controller.Records, error){
-		func(c *controller.Controller, img *metadata.Image) (rs controller.Records, err error) {
-			rs, epoch, err = c.RegisterBroker(img, r)
+	steps := []func(c *controller.Controller, img *metadata.Image, env controller.Env) (controller.Records, error){
+		func(c *controller.Controller, img *metadata.Image, env controller.Env) (rs controller.Records, err error) {
+			rs, epoch, err = c.RegisterBroker(img, r, env)
 			return rs, err
 		},
-		func(c *controller.Controller, img *metadata.Image) (controller.Records, error) {
+		func(c *controller.Controller, img *metadata.Image, _ controller.Env) (controller.Records, error) {
 			return c.UnfenceBroker(img, node, epoch)
 		},
 	}
 	for _, step := range steps {
-		_, err := b.loop.Do(ctx, func(img *metadata.Image, _ time.Time) ([]metadata.Versioned, any, error) {
-			records, err := step(brain.ctl, img)
+		_, err := b.loop.Do(ctx, func(img *metadata.Image, now time.Time) ([]metadata.Versioned, any, error) {
+			records, err := step(brain.ctl, img, brain.env(now))
 			return records, nil, err
 		})
 		if err != nil {

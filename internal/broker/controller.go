@@ -12,14 +12,19 @@ import (
 
 // brain runs operations of the controller on the metadata's event loop.
 type brain struct {
-	ctl  *controller.Controller
-	loop *loop.Loop
+	ctl   *controller.Controller
+	loop  *loop.Loop
+	begun time.Time // with the monotonic clock, the zero of Env.MonoMs
+}
+
+func (b *brain) env(now time.Time) controller.Env {
+	return controller.Env{NowMs: now.UnixMilli(), MonoMs: now.Sub(b.begun).Milliseconds(), NewID: newID, Random: random32()}
 }
 
 // Submit runs op on the loop; done comes once its records are committed and published.
 func (b *brain) Submit(_ string, op func(c *controller.Controller, img *metadata.Image, env controller.Env) controller.Records, done func(error)) {
 	b.loop.Submit(func(img *metadata.Image, now time.Time) ([]metadata.Versioned, any, error) {
-		return op(b.ctl, img, controller.Env{NowMs: now.UnixMilli(), NewID: newID, Random: random32()}), nil, nil
+		return op(b.ctl, img, b.env(now)), nil, nil
 	}, func(_ any, err error) { done(err) })
 }
 

@@ -6,8 +6,6 @@ package config
 // Kafka's names of clusters of several brokers.
 var _ = later(replication,
 	row(Broker, Boolean, "auto.leader.rebalance.enable", "true", nil, high, readOnly),
-	row(Broker, Int, "broker.heartbeat.interval.ms", "2000", nil, medium, readOnly),
-	row(Broker, Int, "broker.session.timeout.ms", "9000", nil, medium, readOnly),
 	row(Broker, Boolean, "controlled.shutdown.enable", "true", nil, medium, readOnly),
 	row(Broker, List, "controller.listener.names", null, anyList(), high, readOnly),
 	row(Broker, Int, "controller.quorum.append.linger.ms", "25", atLeast(0), medium, readOnly),

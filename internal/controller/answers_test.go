@@ -61,7 +61,7 @@ func (w *world) addBroker(id int32, rack string) {
 	if rack != "" {
 		r.Rack = &rack
 	}
-	records, epoch, err := w.c.RegisterBroker(w.img, r)
+	records, epoch, err := w.c.RegisterBroker(w.img, r, w.env())
 	if err != nil {
 		w.t.Fatal(err)
 	}

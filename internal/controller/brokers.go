@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/wire"
@@ -19,16 +20,24 @@ type Registration struct {
 	Rack        *string
 	Features    []metadata.FeatureRange
 	LogDirs     []metadata.UUID
+	// Unclean says that the broker's disks may lack what they held when its last process ended.
+	Unclean bool
 }
 
 // RegisterBroker registers a broker, fenced. Its epoch is the offset of the registration's record, so every start
 // of a process has a greater one than all before.
-func (c *Controller) RegisterBroker(img *metadata.Image, r Registration) (Records, int64, error) {
+func (c *Controller) RegisterBroker(img *metadata.Image, r Registration, env Env) (Records, int64, error) {
 	if r.ClusterID != img.ClusterID() {
 		return nil, -1, wire.Errorf(kerr.InconsistentClusterID, "Expected cluster ID %s, but got cluster ID %s", img.ClusterID(), r.ClusterID)
 	}
-	if old := img.Broker(r.Broker); old != nil && old.IncarnationID == r.Incarnation {
+	old := img.Broker(r.Broker)
+	if old != nil && old.IncarnationID == r.Incarnation {
+		c.session(old, env).contact = env.MonoMs
 		return nil, old.Epoch, nil // asked again after its answer was lost
+	}
+	// Who has locked the directories of the one that is registered has outlived it.
+	if old != nil && !old.Fenced && r.Broker != c.node && !sameDirs(old.LogDirs, r.LogDirs) && c.hasSession(img, r.Broker, env) {
+		return nil, -1, errDuplicate(r.Broker)
 	}
 	for i, d := range r.LogDirs {
 		if d == (metadata.UUID{}) || slices.Contains(r.LogDirs[:i], d) {
@@ -46,8 +55,71 @@ func (c *Controller) RegisterBroker(img *metadata.Image, r Registration) (Record
 	b := &metadata.Broker{ID: r.Broker, Epoch: img.Offset() + 1, IncarnationID: r.Incarnation, Rack: r.Rack, Endpoints: r.Endpoints,
 		Features: r.Features, LogDirs: r.LogDirs, Cordoned: []metadata.UUID{}, Fenced: true}
 	var records Records
-	records.add(b.Record())
+	records.add(b.Record()) // the first record: its offset is the epoch
+	if old != nil {
+		var unclean []int32
+		if r.Unclean || !sameDirs(old.LogDirs, r.LogDirs) {
+			unclean = []int32{r.Broker}
+		}
+		records = append(records, c.without(img, r.Broker, unclean)...)
+	}
+	c.session(b, env).contact = env.MonoMs
 	return records, b.Epoch, nil
+}
+
+// sameDirs says whether all the directories that a broker had are there again.
+func sameDirs(old, now []metadata.UUID) bool {
+	return len(old) > 0 && !slices.ContainsFunc(old, func(d metadata.UUID) bool { return !slices.Contains(now, d) })
+}
+
+// recoveredTag is the tagged field of a registration by which a broker of this project says that its journal was whole when it started:
+// although its last process may have been killed, its disks hold everything that counted.
+const recoveredTag = 20001
+
+// RegistrationRequest is the request by which a broker introduces itself.
+func RegistrationRequest(r Registration) *kmsg.BrokerRegistrationRequest {
+	q := kmsg.NewPtrBrokerRegistrationRequest()
+	q.BrokerID, q.ClusterID, q.IncarnationID, q.Rack = r.Broker, r.ClusterID, r.Incarnation, r.Rack
+	for _, e := range r.Endpoints {
+		l := kmsg.NewBrokerRegistrationRequestListener()
+		l.Name, l.Host, l.Port, l.SecurityProtocol = e.Name, e.Host, e.Port, e.SecurityProtocol
+		q.Listeners = append(q.Listeners, l)
+	}
+	for _, f := range r.Features {
+		rf := kmsg.NewBrokerRegistrationRequestFeature()
+		rf.Name, rf.MinSupportedVersion, rf.MaxSupportedVersion = f.Name, f.Min, f.Max
+		q.Features = append(q.Features, rf)
+	}
+	for _, d := range r.LogDirs {
+		q.LogDirs = append(q.LogDirs, d)
+	}
+	if !r.Unclean {
+		q.UnknownTags.Set(recoveredTag, []byte{1})
+	}
+	return q
+}
+
+// Register is RegisterBroker for a request. A broker that does not say that its journal was whole has shut down cleanly if it knows the
+// epoch of its last registration.
+func (c *Controller) Register(img *metadata.Image, q *kmsg.BrokerRegistrationRequest, env Env) (Records, *kmsg.BrokerRegistrationResponse) {
+	resp := kmsg.NewPtrBrokerRegistrationResponse()
+	r := Registration{Broker: q.BrokerID, ClusterID: q.ClusterID, Incarnation: q.IncarnationID, Rack: q.Rack}
+	for _, l := range q.Listeners {
+		r.Endpoints = append(r.Endpoints, metadata.Endpoint{Name: l.Name, Host: l.Host, Port: l.Port, SecurityProtocol: l.SecurityProtocol})
+	}
+	for _, f := range q.Features {
+		r.Features = append(r.Features, metadata.FeatureRange{Name: f.Name, Min: f.MinSupportedVersion, Max: f.MaxSupportedVersion})
+	}
+	for _, d := range q.LogDirs {
+		r.LogDirs = append(r.LogDirs, d)
+	}
+	recovered := false
+	q.UnknownTags.Each(func(tag uint32, v []byte) { recovered = recovered || tag == recoveredTag && len(v) == 1 && v[0] == 1 })
+	old := img.Broker(q.BrokerID)
+	r.Unclean = !recovered && old != nil && q.PreviousBrokerEpoch != old.Epoch
+	records, epoch, err := c.RegisterBroker(img, r, env)
+	resp.ErrorCode, resp.BrokerEpoch = wire.CodeOf(err), epoch
+	return records, resp
 }
 
 // supports refuses a broker that does not understand what the cluster has agreed on.
@@ -83,26 +155,7 @@ func (c *Controller) UnfenceBroker(img *metadata.Image, broker int32, epoch int6
 	if err != nil || !b.Fenced {
 		return nil, err
 	}
-	var records Records
-	records.add(&schema.BrokerRegistrationChangeRecord{BrokerID: broker, BrokerEpoch: epoch, Fenced: -1})
-	for _, t := range img.SortedTopics() {
-		for n, p := range t.Partitions {
-			if p == nil || !p.Holds(broker) || p.Leader != broker && (p.Leader >= 0 || !electable(p, broker)) {
-				continue
-			}
-			ch := schema.NewPartitionChangeRecord()
-			ch.TopicID, ch.PartitionID, ch.Leader = t.ID, int32(n), broker
-			if !slices.Contains(p.ISR, broker) { // from the eligible leader replicas
-				ch.Isr = []int32{broker}
-				ch.EligibleLeaderReplicas, ch.LastKnownElr = without(p.ELR, broker), []int32{}
-			}
-			if dirs := assignedDirs(p, b); dirs != nil {
-				ch.Directories = dirs
-			}
-			records.add(ch)
-		}
-	}
-	return records, nil
+	return c.unfence(img, b), nil
 }
 
 func electable(p *metadata.Partition, broker int32) bool {
@@ -173,4 +226,48 @@ func (c *Controller) AllocateProducerIDs(img *metadata.Image, broker int32, epoc
 	}
 	records.add(&schema.ProducerIdsRecord{BrokerID: broker, BrokerEpoch: epoch, NextProducerID: first + ProducerIDBlock})
 	return records, first, nil
+}
+
+// AllocateProducerIDBlock is AllocateProducerIDs for a request.
+func (c *Controller) AllocateProducerIDBlock(img *metadata.Image, q *kmsg.AllocateProducerIDsRequest, _ Env) (Records, *kmsg.AllocateProducerIDsResponse) {
+	resp := kmsg.NewPtrAllocateProducerIDsResponse()
+	records, first, err := c.AllocateProducerIDs(img, q.BrokerID, q.BrokerEpoch)
+	if resp.ErrorCode = wire.CodeOf(err); err == nil {
+		resp.ProducerIDStart, resp.ProducerIDLen = first, ProducerIDBlock
+	}
+	return records, resp
+}
+
+// AssignReplicasToDirs is AssignDirs for a request.
+func (c *Controller) AssignReplicasToDirs(img *metadata.Image, q *kmsg.AssignReplicasToDirsRequest, _ Env) (Records, *kmsg.AssignReplicasToDirsResponse) {
+	resp := kmsg.NewPtrAssignReplicasToDirsResponse()
+	var list []Assignment
+	for _, d := range q.Directories {
+		rd := kmsg.NewAssignReplicasToDirsResponseDirectory()
+		rd.ID = d.ID
+		for _, t := range d.Topics {
+			rt := kmsg.NewAssignReplicasToDirsResponseDirectoryTopic()
+			rt.TopicID = t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewAssignReplicasToDirsResponseDirectoryTopicPartition()
+				rp.Partition = p.Partition
+				if topic := img.TopicByID(t.TopicID); topic == nil {
+					rp.ErrorCode = kerr.UnknownTopicID.Code
+				} else if topic.Partition(p.Partition) == nil {
+					rp.ErrorCode = kerr.UnknownTopicOrPartition.Code
+				} else if !topic.Partition(p.Partition).Holds(q.BrokerID) {
+					rp.ErrorCode = kerr.NotLeaderForPartition.Code
+				}
+				list = append(list, Assignment{t.TopicID, p.Partition, d.ID})
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			rd.Topics = append(rd.Topics, rt)
+		}
+		resp.Directories = append(resp.Directories, rd)
+	}
+	records, err := c.AssignDirs(img, q.BrokerID, q.BrokerEpoch, list)
+	if err != nil {
+		resp.ErrorCode, resp.Directories = wire.CodeOf(err), nil
+	}
+	return records, resp
 }

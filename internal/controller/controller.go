@@ -23,6 +23,8 @@ import (
 // Env is what an operation takes from the world.
 type Env struct {
 	NowMs int64
+	// MonoMs is a clock that never jumps, with any zero.
+	MonoMs int64
 	// NewID makes a random id that is neither zero nor one of Kafka's reserved ones (see ValidID).
 	NewID func() metadata.UUID
 	// Random is a number that spreads placement.
@@ -45,10 +47,11 @@ type Records []metadata.Versioned
 
 func (r *Records) add(m schema.Message) { *r = append(*r, metadata.Newest(m)) }
 
-// Controller holds what is fixed for one node. It belongs to one goroutine.
+// Controller holds what is fixed for one node, and who was heard of when. It belongs to one goroutine.
 type Controller struct {
-	node   int32
-	static *config.Values
+	node     int32
+	static   *config.Values
+	sessions sessions
 
 	// the settings as they are in the image that was last looked at
 	cluster, broker map[string]string

@@ -179,7 +179,7 @@ func (w *world) scriptBroker(b *strings.Builder, d *datadriven.TestData, id int3
 	if d.HasArg("old") {
 		r.Features = r.Features[:3]
 	}
-	records, epoch, err := w.c.RegisterBroker(w.img, r)
+	records, epoch, err := w.c.RegisterBroker(w.img, r, w.env())
 	if err != nil {
 		code, msg := status(err)
 		fmt.Fprintln(b, line("register", code, msg))

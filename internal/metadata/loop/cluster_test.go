@@ -42,7 +42,7 @@ func startNode(t *testing.T, disk vfs.FS, newID func() metadata.UUID) *node {
 	}
 	reg := controller.Registration{Broker: s.NodeID(), ClusterID: s.ClusterID(), Incarnation: newID(), Features: controller.SupportedFeatures(), LogDirs: []metadata.UUID{s.DirectoryID("/data")}}
 	epoch, err := n.l.Do(context.Background(), func(img *metadata.Image, _ time.Time) ([]metadata.Versioned, any, error) {
-		records, epoch, err := n.c.RegisterBroker(img, reg)
+		records, epoch, err := n.c.RegisterBroker(img, reg, controller.Env{})
 		return records, epoch, err
 	})
 	if err != nil {
