@@ -210,6 +210,7 @@ func (s *Server) internalDefaults(t kmsg.CreateTopicsRequestTopic) kmsg.CreateTo
 		set("compression.type", "uncompressed")
 		set("segment.bytes", itoa(int64(config.TransactionLogSegmentBytes.Get(v))))
 		set("unclean.leader.election.enable", "false")
+		set("min.insync.replicas", itoa(int64(config.TransactionLogMinISR.Get(v))))
 	}
 	if t.Topic == shareTopic {
 		t.NumPartitions = int32(config.ShareTopicNumPartitions.Get(v))
@@ -218,6 +219,7 @@ func (s *Server) internalDefaults(t kmsg.CreateTopicsRequestTopic) kmsg.CreateTo
 		set("compression.type", "producer")
 		set("retention.ms", "-1")
 		set("segment.bytes", itoa(int64(config.ShareTopicSegmentBytes.Get(v))))
+		set("min.insync.replicas", itoa(int64(config.ShareTopicMinISR.Get(v))))
 	}
 	return t
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/ottla/ottla/internal/metadata/loop"
 	"github.com/ottla/ottla/internal/metadata/store"
 	"github.com/ottla/ottla/internal/network"
+	"github.com/ottla/ottla/internal/record"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
 	"github.com/ottla/ottla/internal/sharefetch"
@@ -94,6 +95,11 @@ func (b *Broker) onStop(name string, f func(ctx context.Context) error) {
 }
 
 func (b *Broker) start(ctx context.Context, o Options) error {
+	for _, k := range []config.IntKey{config.OffsetsTopicCompressionCodec, config.ShareTopicCompressionCodec} {
+		if n := k.Get(o.Values); !record.Codec(n).Known() {
+			return fmt.Errorf("%s is %d; the codecs are 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd", k.Name, n)
+		}
+	}
 	settings := newSettings(o.Values, func() *metadata.Image { return b.loop.Image() })
 	logs, err := log.NewManager(logOptions(o, settings.broker))
 	if err != nil {
@@ -153,6 +159,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		},
 		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		WriteTimeout: ms(int64(config.OffsetsCommitTimeoutMs.Get(o.Values))), LoadBytes: int(config.OffsetsLoadBufferSize.Get(o.Values)),
+		Codec: record.Codec(config.OffsetsTopicCompressionCodec.Get(o.Values)),
 	})
 	ends := newMarkers(o, image)
 	txns = newTransactions(o, replicas, ends)

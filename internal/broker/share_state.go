@@ -5,6 +5,7 @@ import (
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/record"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/sharecoord"
 	"github.com/ottla/ottla/internal/sharestate"
@@ -20,6 +21,7 @@ func newShareStates(o Options, replicas *replica.Manager) *sharestate.Runtime {
 		},
 		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		WriteTimeout: ms(int64(config.ShareWriteTimeoutMs.Get(o.Values))), LoadBytes: int(config.ShareLoadBufferSize.Get(o.Values)),
+		Codec: record.Codec(config.ShareTopicCompressionCodec.Get(o.Values)),
 	})
 }
 

@@ -35,6 +35,10 @@ var (
 		"Copies of __share_group_state when it is created; no more than there are brokers.")
 	ShareTopicSegmentBytes = integer("share.coordinator.state.topic.segment.bytes", "104857600", atLeast(1), high, readOnly,
 		"Segment size of __share_group_state when it is created.")
+	ShareTopicMinISR = short("share.coordinator.state.topic.min.isr", "2", atLeast(1), high, readOnly,
+		"Least copies in sync for __share_group_state to be written to (its min.insync.replicas when it is created).")
+	ShareTopicCompressionCodec = integer("share.coordinator.state.topic.compression.codec", "0", nil, high, readOnly,
+		"Codec number of records in __share_group_state: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.")
 	ShareWriteTimeoutMs = integer("share.coordinator.write.timeout.ms", "5000", atLeast(1), high, readOnly,
 		"How long a change of a partition's state waits until it is stored.")
 	ShareColdSnapshotIntervalMs = internal(integer("share.coordinator.cold.partition.snapshot.interval.ms", "300000", atLeast(1), low, readOnly,

@@ -49,25 +49,21 @@ var _ = later(replication,
 	row(Topic, Boolean, "unclean.leader.election.enable", "false", nil, medium, clusterWide),
 )
 
-// Kafka's names of transactions that mean nothing here: timeouts end transactions to the millisecond, partitions are added without
-// retries, and transactions over two phases come later.
-var _ = later(transactions,
-	row(Broker, Int, "add.partitions.to.txn.retry.backoff.max.ms", "100", atLeast(0), high, readOnly),
-	row(Broker, Int, "add.partitions.to.txn.retry.backoff.ms", "20", atLeast(1), high, readOnly),
-	row(Broker, Int, "transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000", atLeast(1), low, readOnly),
-	row(Broker, Int, "transaction.state.log.min.isr", "2", atLeast(1), high, readOnly),
-	row(Broker, Boolean, "transaction.two.phase.commit.enable", "false", nil, low, readOnly),
+// Transactions over two phases come later. Timeouts end transactions to the millisecond, and nothing has to look for them.
+var (
+	_ = later(transactions, row(Broker, Boolean, "transaction.two.phase.commit.enable", "false", nil, low, readOnly))
+	_ = later(notNeeded, row(Broker, Int, "transaction.abort.timed.out.transaction.cleanup.interval.ms", "10000", atLeast(1), low, readOnly))
 )
 
 // Kafka's names of share groups.
 var _ = later(shareGroups,
 	row(Broker, List, "group.share.assignors", "simple", anyList(), medium, readOnly),
-	row(Broker, Int, "share.coordinator.append.linger.ms", "-1", atLeast(-1), medium, readOnly),
 	row(Broker, Int, "share.coordinator.cached.buffer.max.bytes", "1048588", atLeast(524288), medium, clusterWide),
-	row(Broker, Int, "share.coordinator.state.topic.compression.codec", "0", nil, high, readOnly),
-	row(Broker, Short, "share.coordinator.state.topic.min.isr", "2", atLeast(1), high, readOnly),
 	row(Broker, Int, "share.coordinator.threads", "1", atLeast(1), medium, readOnly),
 	row(Broker, Int, "share.fetch.purgatory.purge.interval.requests", "1000", nil, medium, readOnly),
 	row(Broker, Boolean, "group.share.assignor.offload.enable", "true", nil, medium, readOnly, hidden),
 	row(Group, Boolean, "share.assignor.offload.enable", "true", nil, medium, clusterWide, hidden),
 )
+
+// What is written at once to a journal that gathers the writes of all partitions has nothing to linger for.
+var _ = later(notNeeded, row(Broker, Int, "share.coordinator.append.linger.ms", "-1", atLeast(-1), medium, readOnly))

@@ -232,28 +232,41 @@ func (s *Shard) Redundant() int64 {
 
 // OnLoaded begins the life of a shard that has replayed its log.
 func (s *Shard) OnLoaded(_ time.Time, img *metadata.Image) []coordinator.Timer {
-	s.image = img
-	if s.cfg.ColdInterval <= 0 {
-		return nil
+	timers := s.see(img)
+	if s.cfg.ColdInterval > 0 {
+		timers = append(timers, coordinator.Timer{Key: timerCold, After: s.cfg.ColdInterval})
 	}
-	return []coordinator.Timer{{Key: timerCold, After: s.cfg.ColdInterval}}
+	return timers
 }
 
-// OnImage is told of the cluster's changes: the states of deleted topics go.
-func (s *Shard) OnImage(_ time.Time, img *metadata.Image, delta *metadata.Delta) []coordinator.Timer {
+// see takes the newest image. The first shows which topics were deleted while nobody kept their states: the image of whoever leads is never
+// behind what the leaders before have written.
+func (s *Shard) see(img *metadata.Image) []coordinator.Timer {
+	first := s.image == nil && img != nil
 	s.image = img
-	if delta == nil {
-		return nil
-	}
-	for _, c := range delta.Topics() {
-		if c.New == nil {
-			s.lost[c.Old.ID] = true
+	if first {
+		for k := range s.entries {
+			if img.TopicByID(k.TopicID) == nil {
+				s.lost[k.TopicID] = true
+			}
 		}
 	}
 	if len(s.lost) == 0 {
 		return nil
 	}
 	return []coordinator.Timer{{Key: timerLost, After: time.Millisecond}}
+}
+
+// OnImage is told of the cluster's changes: the states of deleted topics go.
+func (s *Shard) OnImage(_ time.Time, img *metadata.Image, delta *metadata.Delta) []coordinator.Timer {
+	if delta != nil {
+		for _, c := range delta.Topics() {
+			if c.New == nil {
+				s.lost[c.Old.ID] = true
+			}
+		}
+	}
+	return s.see(img)
 }
 
 // OnTimer runs what a timer was set for.

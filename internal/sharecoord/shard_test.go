@@ -209,6 +209,33 @@ func TestFences(t *testing.T) {
 	}
 }
 
+// If this fails, the states of a topic that was deleted while nobody led their partition stay for ever.
+func TestStatesOfTopicsDeletedMeanwhileGoWhenTheyAreLoaded(t *testing.T) {
+	s, now := New(Config{UpdatesPerSnapshot: 4}), time.UnixMilli(1000)
+	gone := Key{"g", schema.UUID{9, 9}, 0}
+	there := Key{"g", topicA, 0}
+	for i, k := range []Key{gone, there} {
+		n := entry{State: State{Start: None, Completed: None}}
+		if err := s.Replay(int64(i), -1, -1, n.snapshot(k)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	timers := s.OnLoaded(now, image(t))
+	if len(timers) != 1 || timers[0].Key != timerLost {
+		t.Fatalf("timers %v", timers)
+	}
+	r, err := s.OnTimer(now, timerLost)
+	if err != nil || len(r.Records) != 1 {
+		t.Fatalf("records %v, %v", r.Records, err)
+	}
+	if err := s.Replay(2, -1, -1, r.Records[0]); err != nil {
+		t.Fatal(err)
+	}
+	if s.entries[gone] != nil || s.entries[there] == nil {
+		t.Errorf("left: %v", s.entries)
+	}
+}
+
 // A share-partition that nobody touches does not keep the log of a busy one.
 func TestCold(t *testing.T) {
 	s, now := New(Config{UpdatesPerSnapshot: 4, ColdInterval: time.Minute}), time.UnixMilli(1000)
