@@ -33,6 +33,8 @@ type Shard struct {
 	last   map[string]int16 // the epoch before, for a client that asks again; not in the log, as in Kafka
 	parked map[string][]parkedAdd
 	loaded bool
+	// flexible says that the cluster's transaction.version allows the second form of records.
+	flexible bool
 }
 
 // parkedAdd is an AddPartitions that waits until the transaction before is complete.
@@ -47,7 +49,7 @@ var _ coordinator.Shard = (*Shard)(nil)
 
 // New makes an empty shard.
 func New(o Options) *Shard {
-	return &Shard{o: o, txns: map[string]*Txn{}, last: map[string]int16{}, parked: map[string][]parkedAdd{}}
+	return &Shard{o: o, txns: map[string]*Txn{}, last: map[string]int16{}, parked: map[string][]parkedAdd{}, flexible: true}
 }
 
 // Replay applies a record.
@@ -85,8 +87,9 @@ func (s *Shard) ReplayEndTxn(int64, int16, bool) error { return nil }
 const expiryTimer = "expire"
 
 // OnLoaded takes up what was decided before, and the clocks of what is not.
-func (s *Shard) OnLoaded(now time.Time, _ *metadata.Image) []coordinator.Timer {
+func (s *Shard) OnLoaded(now time.Time, img *metadata.Image) []coordinator.Timer {
 	s.loaded = true
+	s.see(img)
 	timers := []coordinator.Timer{{Key: expiryTimer, After: s.o.ExpiryInterval}}
 	for _, t := range s.txns {
 		s.announce(t)
@@ -97,8 +100,17 @@ func (s *Shard) OnLoaded(now time.Time, _ *metadata.Image) []coordinator.Timer {
 	return timers
 }
 
-// OnImage does nothing.
-func (s *Shard) OnImage(time.Time, *metadata.Image, *metadata.Delta) []coordinator.Timer { return nil }
+// OnImage looks at the cluster's transaction.version.
+func (s *Shard) OnImage(_ time.Time, img *metadata.Image, _ *metadata.Delta) []coordinator.Timer {
+	s.see(img)
+	return nil
+}
+
+func (s *Shard) see(img *metadata.Image) {
+	if img != nil {
+		s.flexible = img.Feature("transaction.version") >= 1
+	}
+}
 
 // OnUnloaded does nothing.
 func (s *Shard) OnUnloaded() {}
@@ -132,7 +144,7 @@ func (s *Shard) OnTimer(now time.Time, key string) (coordinator.Result[any], err
 		return r, nil
 	}
 	s.o.Log.Info("a transaction is aborted, for its time is over", "transactional_id", t.ID, "producer_id", t.ProducerID, "epoch", t.Epoch, "timeout_ms", t.TimeoutMs)
-	r.Records = []coordinator.Record{s.fence(t, now).record()}
+	r.Records = []coordinator.Record{s.fence(t, now).record(s.flexible)}
 	return r, nil
 }
 
@@ -195,7 +207,7 @@ func (s *Shard) InitProducerID(now time.Time, id string, timeoutMs int32, have P
 		if have.ID >= 0 && have.Epoch != t.Epoch && have.Epoch != s.lastOf(id) {
 			return r, fenced(t, have)
 		}
-		r.Records = []coordinator.Record{s.fence(t, now).record()}
+		r.Records = []coordinator.Record{s.fence(t, now).record(s.flexible)}
 		r.Timers = []coordinator.Timer{{Key: txnTimer + id}}
 		r.Reply.Aborting = true
 		return r, nil
@@ -229,7 +241,7 @@ func (s *Shard) InitProducerID(now time.Time, id string, timeoutMs int32, have P
 		}
 	}
 	s.last[id] = last
-	r.Records = []coordinator.Record{n.record()}
+	r.Records = []coordinator.Record{n.record(s.flexible)}
 	r.Reply.Producer = Producer{n.ProducerID, n.Epoch}
 	return r, nil
 }
@@ -260,6 +272,9 @@ func (s *Shard) owned(id string, p Producer) (*Txn, error) {
 // AddPartitions makes partitions part of the transaction, which begins with the first. version is the client's protocol.
 func (s *Shard) AddPartitions(now time.Time, id string, p Producer, add []Partition, version int16) (r coordinator.Result[struct{}], err error) {
 	t, err := s.owned(id, p)
+	if err == nil {
+		err = s.knows(version)
+	}
 	if err != nil {
 		return r, err
 	}
@@ -280,8 +295,16 @@ func (s *Shard) AddPartitions(now time.Time, id string, p Producer, add []Partit
 		n.Partitions[p] = true
 	}
 	n.UpdatedMs, n.ClientVersion = now.UnixMilli(), version
-	r.Records = []coordinator.Record{n.record()}
+	r.Records = []coordinator.Record{n.record(s.flexible)}
 	return r, nil
+}
+
+// knows refuses the second version of the protocol while the log has no room for it.
+func (s *Shard) knows(version int16) error {
+	if version >= Version2 && !s.flexible {
+		return wire.Errorf(kerr.UnsupportedVersion, "transaction.version is 0: transactions of version 2 are off in this cluster")
+	}
+	return nil
 }
 
 // AddOrPark is AddPartitions for those whose order must not change: while the transaction before is being ended it waits, and is answered
@@ -315,7 +338,7 @@ func (s *Shard) unpark(now time.Time, n *Txn, r *coordinator.Result[struct{}]) {
 	}
 	delete(s.parked, n.ID)
 	if next != n {
-		r.Records = append(r.Records, next.record())
+		r.Records = append(r.Records, next.record(s.flexible))
 	}
 }
 
@@ -344,6 +367,9 @@ func (s *Shard) Verify(id string, p Producer, ask []Partition) map[Partition]err
 func (s *Shard) EndTxn(now time.Time, id string, p Producer, commit bool, version int16, fresh int64) (r coordinator.Result[Granted], err error) {
 	t := s.txns[id]
 	bumps := version >= Version2
+	if err := s.knows(version); err != nil {
+		return r, err
+	}
 	if t == nil {
 		return r, wire.Errorf(kerr.InvalidProducerIDMapping, "transactional id %q is not known", id)
 	}
@@ -403,7 +429,7 @@ func (s *Shard) EndTxn(now time.Time, id string, p Producer, commit bool, versio
 		n.Epoch = grown(t.Epoch)
 		s.last[id] = t.Epoch
 	}
-	r.Records = []coordinator.Record{n.record()}
+	r.Records = []coordinator.Record{n.record(s.flexible)}
 	r.Timers = []coordinator.Timer{{Key: txnTimer + id}}
 	return r, nil
 }
@@ -441,7 +467,7 @@ func (s *Shard) Complete(now time.Time, d *Decision) (r coordinator.Result[struc
 	if t.ClientVersion >= Version2 && t.NextProducerID >= 0 {
 		n.PrevProducerID, n.ProducerID, n.Epoch = t.ProducerID, t.NextProducerID, 0
 	}
-	r.Records = []coordinator.Record{n.record()}
+	r.Records = []coordinator.Record{n.record(s.flexible)}
 	s.unpark(now, n, &r)
 	return r, nil
 }

@@ -93,10 +93,16 @@ const lastEpoch = math.MaxInt16 - 1
 
 func exhausted(epoch int16) bool { return epoch >= lastEpoch }
 
-func (t *Txn) record() coordinator.Record {
+// record is the transactional id as the log keeps it. Its second form needs transaction.version 1; the first has no room for what only
+// version 2 of the protocol knows.
+func (t *Txn) record(flexible bool) coordinator.Record {
 	v := schema.NewTransactionLogValue()
-	v.ProducerID, v.PreviousProducerID, v.NextProducerID, v.ProducerEpoch = t.ProducerID, t.PrevProducerID, t.NextProducerID, t.Epoch
-	v.TransactionTimeoutMs, v.TransactionStatus, v.ClientTransactionVersion = t.TimeoutMs, int8(t.State), t.ClientVersion
+	v.ProducerID, v.ProducerEpoch, v.TransactionTimeoutMs, v.TransactionStatus = t.ProducerID, t.Epoch, t.TimeoutMs, int8(t.State)
+	version := int16(0)
+	if flexible {
+		version = 1
+		v.PreviousProducerID, v.NextProducerID, v.ClientTransactionVersion = t.PrevProducerID, t.NextProducerID, t.ClientVersion
+	}
 	v.TransactionLastUpdateTimestampMs, v.TransactionStartTimestampMs = t.UpdatedMs, t.StartedMs
 	if t.State != Empty {
 		v.TransactionPartitions = []schema.TransactionLogValuePartitionsSchema{}
@@ -109,7 +115,7 @@ func (t *Txn) record() coordinator.Record {
 		}
 		v.TransactionPartitions[n-1].PartitionIDs = append(v.TransactionPartitions[n-1].PartitionIDs, p.Partition)
 	}
-	return coordinator.Record{Key: &schema.TransactionLogKey{TransactionalID: t.ID}, Value: v, ValueVersion: 1}
+	return coordinator.Record{Key: &schema.TransactionLogKey{TransactionalID: t.ID}, Value: v, ValueVersion: version}
 }
 
 func fromRecord(id string, v *schema.TransactionLogValue) *Txn {

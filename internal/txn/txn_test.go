@@ -213,7 +213,7 @@ func TestScripts(t *testing.T) {
 					t.Fatal(err)
 				}
 				n.Epoch = int16(e)
-				b.log = append(b.log, n.record())
+				b.log = append(b.log, n.record(true))
 				b.load()
 			default:
 				t.Fatalf("unknown command %s", d.Cmd)
