@@ -57,7 +57,7 @@ func (s *Store) readQuorumState() (QuorumState, error) {
 		s.log.Warn("quorum-state cannot be read; the epochs of the log are used", "file", name, "err", err)
 		return QuorumState{}, nil
 	}
-	if q.LeaderID >= 0 && q.LeaderID != s.node {
+	if q.LeaderID >= 0 && q.LeaderID != s.node && !s.o.Follow {
 		return q, fmt.Errorf("%s names node %d as leader and this is node %d: the directory belongs to a cluster with other voters, which this node cannot continue alone", name, q.LeaderID, s.node)
 	}
 	return q, nil
@@ -79,7 +79,11 @@ func appendEpochs(dst []byte, epochs []epochStart) []byte {
 
 // writeSmall refreshes the files that tools look at. They repeat what the log says, so nothing waits for the disk.
 func (s *Store) writeSmall() error {
-	state, err := json.Marshal(QuorumState{LeaderID: s.node, LeaderEpoch: s.epoch, VotedID: -1, VotedDirectoryID: IDText(metadata.UUID{}), DataVersion: 1})
+	leader := s.node
+	if s.o.Follow {
+		leader = s.leader
+	}
+	state, err := json.Marshal(QuorumState{LeaderID: leader, LeaderEpoch: s.epoch, VotedID: -1, VotedDirectoryID: IDText(metadata.UUID{}), DataVersion: 1})
 	if err != nil {
 		return err
 	}

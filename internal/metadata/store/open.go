@@ -30,7 +30,7 @@ func Open(o Options) (*Store, error) {
 	if o.SnapshotBytes <= 0 {
 		o.SnapshotBytes = 20 << 20
 	}
-	s := &Store{fs: o.FS, clock: o.Clock, log: o.Logger, o: o, dir: path.Join(o.Dir, LogDir), dirIDs: map[string]metadata.UUID{}, wake: make(chan struct{}, 1)}
+	s := &Store{leader: -1, fs: o.FS, clock: o.Clock, log: o.Logger, o: o, dir: path.Join(o.Dir, LogDir), dirIDs: map[string]metadata.UUID{}, wake: make(chan struct{}, 1)}
 	if err := s.identify(); err != nil {
 		return nil, err
 	}
@@ -44,8 +44,10 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	s.snapped = s.clock.Now()
-	s.done.Add(1)
-	go s.run()
+	if !o.Follow {
+		s.done.Add(1)
+		go s.run()
+	}
 	return s, nil
 }
 
@@ -129,6 +131,9 @@ func (s *Store) load() error {
 		return fmt.Errorf("%s: the log begins at offset %d and no snapshot reaches it (%d): restore the missing files", s.dir, segments[0], s.next)
 	}
 	for i, base := range segments {
+		if s.o.Follow && base > s.next {
+			break // after damage: these are gone
+		}
 		if err := s.loadSegment(d, base, i == len(segments)-1); err != nil {
 			return err
 		}
@@ -146,6 +151,9 @@ func (s *Store) load() error {
 	}
 	if len(s.epochs) > 0 {
 		lastEpoch = max(lastEpoch, s.epochs[len(s.epochs)-1].epoch)
+	}
+	if s.o.Follow {
+		return s.startFollowing(d, img, lastEpoch)
 	}
 	s.isNew = s.next == 0
 	s.epoch = lastEpoch + 1
@@ -191,7 +199,7 @@ func (s *Store) loadSnapshot(all []checkpoint) (*metadata.Image, error) {
 func (s *Store) loadSegment(d *metadata.Delta, base int64, last bool) error {
 	name := path.Join(s.dir, segmentName(base))
 	flag := os.O_RDONLY
-	if last {
+	if last || s.o.Follow {
 		flag = os.O_RDWR
 	}
 	f, err := s.fs.OpenFile(name, flag, 0)
@@ -249,6 +257,9 @@ func (s *Store) loadSegment(d *metadata.Delta, base int64, last bool) error {
 // behind a damaged one means that something else damaged the file.
 func (s *Store) cut(sc *scanner, f vfs.File, last bool) error {
 	at := sc.pos
+	if s.o.Follow {
+		return s.truncateDamage(f, at)
+	}
 	if later, ok := sc.anyAfter(s.next); ok || !last {
 		where := "in a later file"
 		if ok {
@@ -269,6 +280,9 @@ func (s *Store) openSegment(base int64) error {
 	}
 	s.file, s.end = f, 0
 	s.mu.Lock()
+	if n := len(s.segments); n > 0 && s.segments[n-1].base == base { // it was empty
+		s.segments = s.segments[:n-1]
+	}
 	s.segments = append(s.segments, &segment{base: base})
 	s.mu.Unlock()
 	return s.fs.SyncDir(s.dir)

@@ -29,6 +29,8 @@ type Options struct {
 	// NodeID is -1 for the id in meta.properties or, in empty directories, 1. ClusterID "" likewise, or a new one.
 	NodeID    int32
 	ClusterID string
+	// Follow says that other nodes decide what is in the log: it is appended to by Append and Install, never by Propose.
+	Follow bool
 	// NewID makes random ids fit for directories and clusters.
 	NewID func() metadata.UUID
 	// Endpoints are this node's as a voter.
@@ -57,6 +59,7 @@ type Store struct {
 	dirIDs    map[string]metadata.UUID
 	isNew     bool
 	epoch     int32
+	leader    int32 // of a log that is followed
 	epochs    []epochStart
 	image     *metadata.Image // as of Open
 
@@ -99,8 +102,12 @@ func (s *Store) ClusterID() string { return s.clusterID }
 // NodeID is this node's id.
 func (s *Store) NodeID() int32 { return s.node }
 
-// Epoch is the leader epoch of this incarnation.
-func (s *Store) Epoch() int32 { return s.epoch }
+// Epoch is the leader epoch of this incarnation, or the newest of a log that is followed.
+func (s *Store) Epoch() int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch
+}
 
 // Voter is the id of the directory that holds this log.
 func (s *Store) Voter() metadata.UUID { return s.dirIDs[s.o.Dir] }
@@ -122,7 +129,9 @@ func (s *Store) Committed() int64 {
 func (s *Store) Propose(records []metadata.Versioned, done func(base int64, err error)) {
 	s.mu.Lock()
 	err := s.failed
-	if s.closing && err == nil {
+	if s.o.Follow {
+		err = errFollowing
+	} else if s.closing && err == nil {
 		err = errClosed
 	}
 	if err == nil {
@@ -143,6 +152,8 @@ func (s *Store) rouse() {
 	default:
 	}
 }
+
+var errFollowing = wire.Errorf(kerr.NotController, "This node follows the metadata log of others.")
 
 var errClosed = wire.Errorf(kerr.NotController, "The metadata log of this node is closed.")
 
@@ -348,7 +359,11 @@ func (s *Store) Close() error {
 	s.mu.Unlock()
 	s.rouse()
 	s.done.Wait()
-	err := s.file.Close()
+	var err error
+	if s.o.Follow {
+		err = s.settle()
+	}
+	err = errors.Join(err, s.file.Close())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return errors.Join(err, s.failed)
