@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -161,25 +162,57 @@ func (s *Server) autoCreate(names []string, done func()) {
 	}
 	s.Controller.Submit("auto-create", func(ctl *controller.Controller, img *metadata.Image, env controller.Env) controller.Records {
 		records, resp := ctl.CreateTopics(img, req, env)
-		refused, first := 0, 0
-		for i, t := range resp.Topics {
-			if t.ErrorCode != 0 && t.ErrorCode != kerr.TopicAlreadyExists.Code {
-				if refused++; refused == 1 {
-					first = i
-				}
-			}
-		}
-		if refused > 0 { // one line, however many a client asks for
-			t := resp.Topics[first]
-			s.Logger.Warn("topics could not be created on first use", "topics", refused, "first", t.Topic, "error", kerr.ErrorForCode(t.ErrorCode))
-		}
+		s.warnUncreated(resp)
 		return records
 	}, func(err error) {
-		if err != nil {
-			s.Logger.Warn("topics could not be created on first use", "topics", len(names), "first", names[0], "error", err)
+		if errors.Is(err, kerr.NotController) {
+			s.createElsewhere(req, done)
+			return
 		}
+		s.created(names, err)
 		done()
 	})
+}
+
+func (s *Server) created(names []string, err error) {
+	if err != nil {
+		s.Logger.Warn("topics could not be created on first use", "topics", len(names), "first", names[0], "error", err)
+	}
+}
+
+// createElsewhere has the active controller make the topics. They may be there for it before this broker hears of them: who waits for done
+// looks again, and its client asks again.
+func (s *Server) createElsewhere(req *kmsg.CreateTopicsRequest, done func()) {
+	names := make([]string, len(req.Topics))
+	for i := range req.Topics {
+		names[i] = req.Topics[i].Topic
+	}
+	s.Elsewhere.ToController(req, func(resp kmsg.Response) bool {
+		r, ok := resp.(*kmsg.CreateTopicsResponse)
+		return ok && len(r.Topics) > 0 && r.Topics[0].ErrorCode == kerr.NotController.Code
+	}, func(resp kmsg.Response, err error) {
+		if r, ok := resp.(*kmsg.CreateTopicsResponse); ok {
+			s.warnUncreated(r)
+		}
+		s.created(names, err)
+		done()
+	})
+}
+
+// warnUncreated tells of topics that could not be made: one line, however many a client asks for.
+func (s *Server) warnUncreated(resp *kmsg.CreateTopicsResponse) {
+	refused, first := 0, 0
+	for i, t := range resp.Topics {
+		if t.ErrorCode != 0 && t.ErrorCode != kerr.TopicAlreadyExists.Code {
+			if refused++; refused == 1 {
+				first = i
+			}
+		}
+	}
+	if refused > 0 {
+		t := resp.Topics[first]
+		s.Logger.Warn("topics could not be created on first use", "topics", refused, "first", t.Topic, "error", kerr.ErrorForCode(t.ErrorCode))
+	}
 }
 
 const (

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/sharecoord"
 )
@@ -113,14 +114,8 @@ func (c *Call) coordinatorOf(typ int8, key string) kmsg.FindCoordinatorResponseC
 	return out
 }
 
-// partitionFor is the partition of a coordinator topic that owns an id: Java's hash of the string, made non-negative, modulo.
-func partitionFor(id string, partitions int) int32 {
-	var h int32
-	for _, r := range utf16Units(id) {
-		h = 31*h + int32(r)
-	}
-	return (h & 0x7fffffff) % int32(partitions)
-}
+// partitionFor is the partition of a coordinator topic that owns an id.
+func partitionFor(id string, partitions int) int32 { return coordinator.Home(id, partitions) }
 
 // groupPartition is the partition of the offsets topic that owns a group.
 func groupPartition(img *metadata.Image, group string) (int32, bool) {

@@ -23,7 +23,11 @@ func txnOffsetCommit(c *Call, q *kmsg.TxnOffsetCommitRequest) {
 	}
 	who := txn.Producer{ID: q.ProducerID, Epoch: q.ProducerEpoch}
 	offsets := txn.Partition{Topic: offsetsTopic, Partition: p}
-	then := func(err error) {
+	then := func(verdict func(txn.Partition) error) {
+		err := verdict(offsets)
+		if c.Version < 5 {
+			err = notAbortable(err)
+		}
 		if err != nil {
 			c.Reply(refusedTxnCommit(q, fencedCode(err, true)))
 			return
@@ -31,17 +35,10 @@ func txnOffsetCommit(c *Call, q *kmsg.TxnOffsetCommitRequest) {
 		c.commitInTxn(q)
 	}
 	if c.Version >= 5 {
-		joinTxn(c, q.TransactionalID, who, []txn.Partition{offsets}, then)
-		return
+		c.Joins.Join(q.TransactionalID, who, []txn.Partition{offsets}, then)
+	} else {
+		c.Joins.Verify(q.TransactionalID, who, []txn.Partition{offsets}, then)
 	}
-	txnRead(c, "verify", q.TransactionalID, func(s *txn.Shard) (error, error) {
-		return s.Verify(q.TransactionalID, who, []txn.Partition{offsets})[offsets], nil
-	}, func(verdict, err error) {
-		if err == nil {
-			err = notAbortable(verdict)
-		}
-		then(err)
-	})
 }
 
 func (c *Call) commitInTxn(q *kmsg.TxnOffsetCommitRequest) {

@@ -34,6 +34,9 @@ func (c *Call) initializeShareGroupStatePartition(k sharecoord.Key, q *kmsg.Init
 	*r = kmsg.NewInitializeShareGroupStateResponseTopicPartition()
 	r.Partition = k.Partition
 	shareState(c, "initializeShareGroupState", k, func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
+		if q.StartOffset == sharecoord.None {
+			return s.Ensure(now, k, q.StateEpoch) // a group that asks again, for it heard no answer, loses nothing
+		}
 		return s.Initialize(now, k, q.StateEpoch, q.StartOffset)
 	}, func(_ struct{}, err error) {
 		r.ErrorCode, r.ErrorMessage = wire.CodeOf(err), wire.MessageOf(err)

@@ -97,20 +97,12 @@ func (c *produceCall) transactional(t *produceTxn) (logs []*log.Log, partitions 
 }
 
 func (c *produceCall) ask(ask []txn.Partition) {
-	who := c.txn.who
-	id := *c.req.TransactionalID
+	done := func(verdict func(txn.Partition) error) { c.verified(ask, verdict) }
 	if c.Version >= implicitVersion {
-		joinTxn(&c.Call, id, who, ask, func(err error) { c.verified(ask, func(txn.Partition) error { return err }) })
-		return
+		c.Joins.Join(*c.req.TransactionalID, c.txn.who, ask, done)
+	} else {
+		c.Joins.Verify(*c.req.TransactionalID, c.txn.who, ask, done)
 	}
-	txnRead(&c.Call, "verify", id, func(s *txn.Shard) (map[txn.Partition]error, error) { return s.Verify(id, who, ask), nil }, func(all map[txn.Partition]error, err error) {
-		c.verified(ask, func(p txn.Partition) error {
-			if err != nil {
-				return err
-			}
-			return all[p]
-		})
-	})
 }
 
 func (c *produceCall) verified(asked []txn.Partition, verdict func(txn.Partition) error) {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/controller"
@@ -32,9 +34,22 @@ type Controller interface {
 	Submit(name string, op func(c *controller.Controller, img *metadata.Image, env controller.Env) controller.Records, done func(error))
 }
 
+// Elsewhere is the way to the active controller while that is another node. refused reads NOT_CONTROLLER out of an answer, after which it
+// is looked for again; done comes later, once.
+type Elsewhere interface {
+	ToController(req kmsg.Request, refused func(kmsg.Response) bool, done func(kmsg.Response, error))
+}
+
 // ProducerIDs gives ids to idempotent producers, from blocks that the controller has set aside for this broker.
 type ProducerIDs interface {
 	Next(done func(id int64, err error))
+}
+
+// Joins asks the coordinator of a transactional id, wherever it is: whether partitions are part of the transaction, or to make them so.
+// Questions about one id are answered in their order.
+type Joins interface {
+	Join(id string, who txn.Producer, add []txn.Partition, done func(verdict func(txn.Partition) error))
+	Verify(id string, who txn.Producer, ask []txn.Partition, done func(verdict func(txn.Partition) error))
 }
 
 // Markers writes the ends of transactions to partitions that this broker leads.
@@ -60,6 +75,7 @@ type Deps struct {
 	Values      func() *config.Values
 	TopicValues func(topic string) *config.Values // with the topic's own settings
 	Controller  Controller
+	Elsewhere   Elsewhere
 	Quorum      Quorum
 	// Feed is the metadata log for those who follow it, on ClusterListener.
 	Feed            *feed.Feed
@@ -68,6 +84,7 @@ type Deps struct {
 	Logs            *log.Manager
 	Groups          *coordinator.Runtime[*group.Shard]
 	Txns            *coordinator.Runtime[*txn.Shard]
+	Joins           Joins
 	Markers         Markers
 	Appends         Lanes // of produce requests that had to wait, by producer
 	Sessions        *fetchsession.Cache

@@ -33,18 +33,6 @@ func txnWrite[T any](c *Call, name, id string, op func(s *txn.Shard, now time.Ti
 	}, done)
 }
 
-// joinTxn makes partitions part of a producer's transaction in the order of the calls.
-func joinTxn(c *Call, id string, who txn.Producer, add []txn.Partition, done func(error)) {
-	p, ok := txnPartition(c.Image(), id)
-	if !ok {
-		done(kerr.NotCoordinator)
-		return
-	}
-	coordinator.Write(c.Txns, p, "join", func(s *txn.Shard, now time.Time, tok coordinator.Token) (coordinator.Result[struct{}], error) {
-		return s.AddOrPark(now, tok, id, who, add, txn.Version2)
-	}, func(_ struct{}, err error) { done(err) })
-}
-
 // txnRead is txnWrite for operations that only look.
 func txnRead[T any](c *Call, name, id string, op func(s *txn.Shard) (T, error), done func(T, error)) {
 	p, ok := txnPartition(c.Image(), id)

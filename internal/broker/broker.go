@@ -21,8 +21,6 @@ import (
 	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/controller"
-	"github.com/ottla/ottla/internal/coordinator"
-	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/metadata/feed"
@@ -33,13 +31,10 @@ import (
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
 	"github.com/ottla/ottla/internal/sharefetch"
-	"github.com/ottla/ottla/internal/sharestate"
 	"github.com/ottla/ottla/internal/telemetry"
 	"github.com/ottla/ottla/internal/timewheel"
-	"github.com/ottla/ottla/internal/txn"
 	"github.com/ottla/ottla/internal/vfs"
 	"github.com/ottla/ottla/internal/web"
-	"github.com/ottla/ottla/internal/wire/schema"
 )
 
 // Options are what a broker is made of.
@@ -133,50 +128,28 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	image := func() *metadata.Image { return b.loop.Image() }
 	settings.node = itoa(node)
 	settings.refresh(b.store.Image())
-	var groups *coordinator.Runtime[*group.Shard]
-	var txns *coordinator.Runtime[*txn.Shard]
-	var states *sharestate.Runtime
+	var coords *coordinators
 	var shares *sharefetch.Manager
 	replicas := replica.NewManager(replica.Options{
 		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
 		OnCommitted: func(tp log.TopicPartition, hw int64) {
-			if tp.Topic == offsetsTopic {
-				groups.OnHighWatermark(tp.Partition, hw)
-			}
-			if tp.Topic == transactionTopic {
-				txns.OnHighWatermark(tp.Partition, hw)
-			}
-			if tp.Topic == sharestate.Topic {
-				states.OnHighWatermark(tp.Partition, hw)
-			}
+			coords.committed(tp, hw)
 			shares.Committed(tp)
 		},
 	})
-	groups = coordinator.New(coordinator.Options[*group.Shard]{
-		Name: "group", Topic: offsetsTopic, Log: newCoordinatorLog(offsetsTopic, replicas, o.Clock), Decode: schema.ReadGroupRecord,
-		NewShard: func(int32) *group.Shard {
-			return group.New(group.Options{Config: groupConfig(o.Values), NewID: memberID, Log: o.Logger})
-		},
-		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
-		WriteTimeout: ms(int64(config.OffsetsCommitTimeoutMs.Get(o.Values))), LoadBytes: int(config.OffsetsLoadBufferSize.Get(o.Values)),
-		Codec: record.Codec(config.OffsetsTopicCompressionCodec.Get(o.Values)),
-	})
-	ends := newMarkers(o, image)
-	txns = newTransactions(o, replicas, ends)
-	ends.txns, ends.groups, ends.replicas = txns, groups, replicas
+	others := newNodes(node, image, o.Clock)
+	coords = newCoordinators(o, node, image, replicas, others)
 	brain := &brain{ctl: controller.New(node, o.Values), begun: o.Clock.Now()}
-	states = newShareStates(o, replicas)
-	shareStates := newShareClient(o, states, image, replicas)
 	shares = sharefetch.New(sharefetch.Options{
-		Source: &shareSource{image, replicas}, Persister: shareStates, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
-		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, clock: o.Clock},
+		Source: &shareSource{image, replicas}, Persister: coords.shareStates, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
+		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, nodes: others, clock: o.Clock},
 		MaxSessions: int(config.GroupShareMaxShareSessions.Get(o.Values)),
 	})
 	pushed := telemetry.New(telemetry.Options{Values: o.Values, Clock: o.Clock, NewID: newID, Registerer: o.Registerer})
 	b.feed = feed.New(feed.Options{Log: b.store, Node: node, Clock: o.Clock, Leader: func() (int32, int32) { return node, b.store.Epoch() }})
 	b.loop = loop.New(loop.Options{
 		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: func(img *metadata.Image) { b.store.MaybeSnapshot(img); b.feed.Changed() },
-		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}, &groupPublisher{node, groups}, &txnPublisher{node, txns}, &shareStatePublisher{node, states}, &sharePublisher{node, shares}, pushed},
+		Publishers: slices.Concat([]metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}}, coords.publishers(), []metadata.Publisher{&sharePublisher{node, shares}, pushed}),
 	})
 	brain.loop = b.loop
 	if err := b.loop.Start(); err != nil {
@@ -197,11 +170,11 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	if err != nil {
 		return err
 	}
-	appends := &lanes{}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs, Groups: groups, Txns: txns, Markers: ends, Appends: appends, Shares: shares, ShareStates: shareStates,
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs, Elsewhere: others,
+		Groups: coords.groups, Txns: coords.txns, Joins: coords.joins, Markers: coords.ends, Appends: &coords.appends, Shares: shares, ShareStates: coords.shareStates,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
-		ProducerIDs: &producerIDs{ctl: brain, node: node, epoch: func() int64 { return epoch }},
+		ProducerIDs: &producerIDs{ctl: brain, nodes: others, node: node, epoch: func() int64 { return epoch }},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
 	})
 	b.api = server
@@ -210,12 +183,8 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	}
 	b.onStop("network", b.server.Close)
 	// What waits for records or for other members is answered first, else the network would wait for it.
-	b.onStop("groups", groups.Close)
-	b.onStop("appends that waited", func(context.Context) error { appends.close(); return nil })
-	b.onStop("transactions", txns.Close)
-	b.onStop("transaction markers", func(context.Context) error { ends.close(); return nil })
-	b.onStop("share states", states.Close)
-	b.onStop("share state client", shareStates.Close)
+	coords.close(b.onStop)
+	b.onStop("requests to other nodes", func(context.Context) error { others.close(); return nil })
 	b.onStop("share groups", func(context.Context) error { shares.Close(); return nil })
 	b.onStop("metadata feed", func(context.Context) error { b.feed.Close(); return nil })
 	b.onStop("waiting fetches", func(context.Context) error { replicas.Drain(); return nil })

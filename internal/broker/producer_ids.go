@@ -1,16 +1,22 @@
 package broker
 
 import (
+	"errors"
 	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/api"
 	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/wire"
 )
 
 // producerIDs hands out the producer ids of a block and asks the controller for the next one when it is used up.
 type producerIDs struct {
 	ctl   api.Controller
+	nodes *nodes
 	node  int32
 	epoch func() int64
 
@@ -48,21 +54,51 @@ func (p *producerIDs) fetch() {
 		records, first, refused = c.AllocateProducerIDs(img, p.node, p.epoch())
 		return records
 	}, func(err error) {
+		if errors.Is(err, kerr.NotController) {
+			p.fetchElsewhere()
+			return
+		}
 		if err == nil {
 			err = refused
 		}
-		p.got(first, err)
+		p.got(first, controller.ProducerIDBlock, err)
+	})
+}
+
+// fetchElsewhere asks the active controller on another node.
+func (p *producerIDs) fetchElsewhere() {
+	q := kmsg.NewPtrAllocateProducerIDsRequest()
+	q.BrokerID, q.BrokerEpoch = p.node, p.epoch()
+	p.nodes.ToController(q, func(resp kmsg.Response) bool {
+		r, ok := resp.(*kmsg.AllocateProducerIDsResponse)
+		return ok && r.ErrorCode == kerr.NotController.Code
+	}, func(resp kmsg.Response, err error) {
+		r, ok := resp.(*kmsg.AllocateProducerIDsResponse)
+		switch {
+		case err != nil:
+		case !ok:
+			err = kerr.UnknownServerError
+		case r.ErrorCode != 0:
+			err = kerr.ErrorForCode(r.ErrorCode)
+		case r.ProducerIDLen <= 0:
+			err = wire.Errorf(kerr.CoordinatorNotAvailable, "the controller gave a block of %d producer ids", r.ProducerIDLen)
+		}
+		if err != nil {
+			p.got(0, 0, wire.Errorf(kerr.CoordinatorNotAvailable, "no producer ids: %v", err)) // the client asks again
+			return
+		}
+		p.got(r.ProducerIDStart, int(r.ProducerIDLen), nil)
 	})
 }
 
 // got serves those who waited: from the new block, or with the error. Who is left over asks for another block.
-func (p *producerIDs) got(first int64, err error) {
+func (p *producerIDs) got(first int64, block int, err error) {
 	p.mu.Lock()
 	waiting := p.waiting
 	var more bool
 	if err == nil {
-		n := min(len(waiting), controller.ProducerIDBlock)
-		p.next, p.left = first+int64(n), int64(controller.ProducerIDBlock-n)
+		n := min(len(waiting), block)
+		p.next, p.left = first+int64(n), int64(block-n)
 		waiting, p.waiting = waiting[:n], append([]func(int64, error){}, waiting[n:]...)
 		more = len(p.waiting) > 0
 	} else {

@@ -3,8 +3,6 @@ package broker
 import (
 	"log/slog"
 
-	"github.com/ottla/ottla/internal/coordinator"
-	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/replica"
@@ -67,25 +65,3 @@ func (p *replicaPublisher) OnMetadata(delta *metadata.Delta, _ *metadata.Image) 
 }
 
 const offsetsTopic = "__consumer_offsets"
-
-// groupPublisher loads and unloads the group coordinator's shards, and tells them of topics.
-type groupPublisher struct {
-	node   int32
-	groups *coordinator.Runtime[*group.Shard]
-}
-
-func (p *groupPublisher) Name() string { return "groups" }
-
-func (p *groupPublisher) OnMetadata(delta *metadata.Delta, img *metadata.Image) {
-	p.groups.OnMetadata(delta, img)
-	for _, c := range delta.Local(p.node) {
-		if c.Topic.Name != offsetsTopic {
-			continue
-		}
-		if c.New != nil && c.New.Leader == p.node {
-			p.groups.Load(c.Partition, c.New.LeaderEpoch)
-		} else {
-			p.groups.Unload(c.Partition, -1)
-		}
-	}
-}

@@ -26,9 +26,9 @@ func newShareStates(o Options, replicas *replica.Manager) *sharestate.Runtime {
 }
 
 // newShareClient makes the way to it.
-func newShareClient(o Options, rt *sharestate.Runtime, image func() *metadata.Image, replicas *replica.Manager) *sharestate.Client {
+func newShareClient(o Options, node int32, rt *sharestate.Runtime, image func() *metadata.Image, replicas *replica.Manager, others *nodes) *sharestate.Client {
 	return sharestate.New(sharestate.Options{
-		Runtime: rt, Image: image, Clock: o.Clock, Logger: o.Logger, CutEvery: ms(int64(config.ShareTopicPruneIntervalMs.Get(o.Values))),
+		Runtime: rt, Node: node, Ask: others.Ask, Image: image, Clock: o.Clock, Logger: o.Logger, CutEvery: ms(int64(config.ShareTopicPruneIntervalMs.Get(o.Values))),
 		Cut: func(partition int32, below int64) error {
 			p, err := replicas.Get(log.TopicPartition{Topic: sharestate.Topic, Partition: partition})
 			if err != nil {
@@ -42,26 +42,4 @@ func newShareClient(o Options, rt *sharestate.Runtime, image func() *metadata.Im
 			return err
 		},
 	})
-}
-
-// shareStatePublisher loads and unloads the share coordinator's shards, and tells them of topics.
-type shareStatePublisher struct {
-	node   int32
-	states *sharestate.Runtime
-}
-
-func (p *shareStatePublisher) Name() string { return "share-states" }
-
-func (p *shareStatePublisher) OnMetadata(delta *metadata.Delta, img *metadata.Image) {
-	p.states.OnMetadata(delta, img)
-	for _, c := range delta.Local(p.node) {
-		if c.Topic.Name != sharestate.Topic {
-			continue
-		}
-		if c.New != nil && c.New.Leader == p.node {
-			p.states.Load(c.Partition, c.New.LeaderEpoch)
-		} else {
-			p.states.Unload(c.Partition, -1)
-		}
-	}
 }

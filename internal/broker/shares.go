@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -86,6 +87,7 @@ type deadLetters struct {
 	image    func() *metadata.Image
 	replicas *replica.Manager
 	ctl      *brain
+	nodes    *nodes
 	clock    clock.Clock
 }
 
@@ -134,6 +136,10 @@ func (d *deadLetters) create(topic string, done func(int32, int, error)) {
 		records, _ := ctl.CreateTopics(img, req, env)
 		return records
 	}, func(err error) {
+		if errors.Is(err, kerr.NotController) {
+			d.createElsewhere(req, done)
+			return
+		}
 		t := d.image().Topic(topic)
 		switch {
 		case err != nil:
@@ -146,8 +152,31 @@ func (d *deadLetters) create(topic string, done func(int32, int, error)) {
 	})
 }
 
+// createElsewhere has the active controller on another node make the topic. It is looked for again a little later: this broker may not have
+// heard of it yet.
+func (d *deadLetters) createElsewhere(req *kmsg.CreateTopicsRequest, done func(int32, int, error)) {
+	topic := req.Topics[0].Topic
+	d.nodes.ToController(req, func(resp kmsg.Response) bool {
+		r, ok := resp.(*kmsg.CreateTopicsResponse)
+		return ok && len(r.Topics) > 0 && r.Topics[0].ErrorCode == kerr.NotController.Code
+	}, func(resp kmsg.Response, err error) {
+		if t := d.image().Topic(topic); t != nil {
+			done(d.existing(t))
+			return
+		}
+		if r, ok := resp.(*kmsg.CreateTopicsResponse); ok && err == nil && len(r.Topics) > 0 {
+			err = kerr.ErrorForCode(r.Topics[0].ErrorCode)
+		}
+		done(0, 0, wire.Errorf(kerr.UnknownTopicOrPartition, "the topic %s is not there yet: %v", topic, err))
+	})
+}
+
 // Append appends a batch to a dead-letter topic and waits for it to be committed.
 func (d *deadLetters) Append(topic string, partition int32, batch []byte, done func(error)) {
+	if at := d.image().Partition(topic, partition); at != nil && at.Leader >= 0 && at.Leader != d.nodes.self {
+		d.nodes.Produce(at.Leader, topic, partition, batch, done)
+		return
+	}
 	p, err := d.replicas.Get(log.TopicPartition{Topic: topic, Partition: partition})
 	if err != nil {
 		done(err)

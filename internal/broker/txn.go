@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,34 +19,13 @@ import (
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/record"
+	"github.com/ottla/ottla/internal/remote"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/txn"
 	"github.com/ottla/ottla/internal/wire/schema"
 )
 
 const transactionTopic = "__transaction_state"
-
-// txnPublisher loads and unloads the transaction coordinator's shards.
-type txnPublisher struct {
-	node int32
-	txns *coordinator.Runtime[*txn.Shard]
-}
-
-func (p *txnPublisher) Name() string { return "transactions" }
-
-func (p *txnPublisher) OnMetadata(delta *metadata.Delta, img *metadata.Image) {
-	p.txns.OnMetadata(delta, img)
-	for _, c := range delta.Local(p.node) {
-		if c.Topic.Name != transactionTopic {
-			continue
-		}
-		if c.New != nil && c.New.Leader == p.node {
-			p.txns.Load(c.Partition, c.New.LeaderEpoch)
-		} else {
-			p.txns.Unload(c.Partition, -1)
-		}
-	}
-}
 
 func newTransactions(o Options, replicas *replica.Manager, m *markers) *coordinator.Runtime[*txn.Shard] {
 	return coordinator.New(coordinator.Options[*txn.Shard]{
@@ -62,6 +42,8 @@ func newTransactions(o Options, replicas *replica.Manager, m *markers) *coordina
 
 // markers writes the markers of decided transactions: one goroutine for each decision, until all partitions have theirs.
 type markers struct {
+	node     int32
+	sent     *remote.Markers                  // to partitions that other brokers lead
 	txns     *coordinator.Runtime[*txn.Shard] // set before the first announcement
 	groups   *coordinator.Runtime[*group.Shard]
 	replicas *replica.Manager
@@ -156,13 +138,14 @@ func await[T any](ctx context.Context, begin func(done func(T, error))) (T, erro
 // whoever is finds the decision in the log.
 func (m *markers) end(partition int32, id string) {
 	pause := 5 * time.Millisecond
+	var w work
 	for {
-		done, err := m.try(partition, id)
+		done, err := m.try(partition, id, &w)
 		if done || errors.Is(err, kerr.NotCoordinator) || m.ctx.Err() != nil {
 			if m.finished(id) {
 				return
 			}
-			pause = 5 * time.Millisecond
+			pause, w = 5*time.Millisecond, work{}
 			continue
 		}
 		if err != nil && pause > 500*time.Millisecond {
@@ -191,7 +174,14 @@ func (m *markers) finished(id string) bool {
 	return true
 }
 
-func (m *markers) try(partition int32, id string) (done bool, err error) {
+// work is what is left of a decision.
+type work struct {
+	producer txn.Producer
+	left     []txn.Partition
+}
+
+func (m *markers) try(partition int32, id string, w *work) (done bool, err error) {
+	epoch := m.txns.Epoch(partition) // before the decision is read: an older epoch than that of who decided is refused, a newer one is not his
 	d, err := await(m.ctx, func(done func(*txn.Decision, error)) {
 		coordinator.Read(m.txns, partition, "prepared", func(s *txn.Shard, _ time.Time) (*txn.Decision, error) { return s.Prepared(id), nil }, done)
 	})
@@ -201,34 +191,32 @@ func (m *markers) try(partition int32, id string) (done bool, err error) {
 	if d == nil {
 		return true, nil
 	}
-	if d.Version < txn.Version2 && len(d.Partitions) > 0 {
-		m.warnOld(id)
-	}
-	epoch := int32(0)
-	if t := m.image().Topic(transactionTopic); t != nil && t.Partition(partition) != nil {
-		epoch = t.Partition(partition).LeaderEpoch
+	if w.producer != d.Producer || w.left == nil {
+		*w = work{producer: d.Producer, left: append([]txn.Partition{}, d.Partitions...)}
+		if d.Version < txn.Version2 && len(d.Partitions) > 0 {
+			m.warnOld(id)
+		}
 	}
 	marker := coordinator.Marker{ProducerID: d.Producer.ID, ProducerEpoch: d.Producer.Epoch, CoordinatorEpoch: epoch, Commit: d.Commit, TransactionVersion: d.Version}
-	for _, err := range m.writeAll(d.Partitions, marker) {
-		if err != nil {
-			// Not to be taken for the coordinator of the transaction having moved: the one of a group may have.
-			return false, fmt.Errorf("write a marker: %v", err)
-		}
+	if err := m.writeAll(w, marker); err != nil {
+		// Not to be taken for the coordinator of the transaction having moved: the one of a group may have.
+		return false, fmt.Errorf("write a marker: %v", err)
 	}
 	_, err = await(m.ctx, func(done func(struct{}, error)) {
 		coordinator.Write(m.txns, partition, "complete", func(s *txn.Shard, now time.Time, _ coordinator.Token) (coordinator.Result[struct{}], error) {
 			return s.Complete(now, d)
 		}, done)
 	})
+	*w = work{} // it may be complete though nobody could tell, and the next decision be of the same producer
 	return err == nil, err
 }
 
-// writeAll writes a marker to partitions and waits until all are durable. The errors are those of the partitions, nil for one that has
-// its marker, or needs none because it is gone or knows a newer epoch.
-func (m *markers) writeAll(partitions []txn.Partition, marker coordinator.Marker) []error {
-	errs := make([]error, len(partitions))
+// writeAll writes a marker to the partitions that are left and waits until all are durable. Those that have theirs, or need none because
+// they are gone or know a newer epoch, are left no more. It gives the first error.
+func (m *markers) writeAll(w *work, marker coordinator.Marker) error {
+	errs := make([]error, len(w.left))
 	var wg sync.WaitGroup
-	for i, p := range partitions {
+	for i, p := range w.left {
 		wg.Add(1)
 		m.write(p, marker, func(err error) { errs[i] = err; wg.Done() })
 	}
@@ -236,23 +224,37 @@ func (m *markers) writeAll(partitions []txn.Partition, marker coordinator.Marker
 	go func() { wg.Wait(); close(finished) }()
 	select {
 	case <-finished:
-		return errs
 	case <-m.ctx.Done():
-		return []error{m.ctx.Err()}
+		return m.ctx.Err()
 	}
+	left := []txn.Partition{}
+	for i, p := range w.left {
+		if errs[i] != nil {
+			left = append(left, p)
+		}
+	}
+	w.left = left
+	return cmp.Or(errs...)
 }
 
 func (m *markers) write(p txn.Partition, marker coordinator.Marker, done func(error)) {
-	if t := m.image().Topic(p.Topic); t == nil || t.Partition(p.Partition) == nil {
-		done(nil)
-		return
-	}
-	m.Write(p.Topic, p.Partition, marker, func(err error) {
+	heard := func(err error) {
 		if errors.Is(err, kerr.InvalidProducerEpoch) {
 			err = nil // a newer epoch is known there: this transaction is over
 		}
 		done(err)
-	})
+	}
+	at := m.image().Partition(p.Topic, p.Partition)
+	switch {
+	case at == nil:
+		done(nil)
+	case at.Leader == m.node:
+		m.Write(p.Topic, p.Partition, marker, heard)
+	case at.Leader < 0:
+		done(kerr.LeaderNotAvailable)
+	default:
+		m.sent.Send(at.Leader, p, marker, heard)
+	}
 }
 
 // Write writes a marker to a partition that this broker leads; done is called once it is durable. Errors: INVALID_PRODUCER_EPOCH where a
@@ -270,11 +272,21 @@ func (m *markers) Write(topic string, partition int32, marker coordinator.Marker
 	now := m.clock.Now().UnixMilli()
 	batch := record.EndTxnMarker(marker.Commit, marker.CoordinatorEpoch, marker.ProducerID, marker.ProducerEpoch, 0, now)
 	info, err := part.Append(batch, log.AppendOptions{Origin: log.Control, Now: now, TransactionVersion: marker.TransactionVersion})
-	if err != nil {
+	upTo := info.LastOffset + 1
+	if errors.Is(err, kerr.InvalidProducerEpoch) {
+		// What is known there may be the same marker, sent before: whoever hears of it must be able to rely on it.
+		l, gone := part.Log()
+		if gone != nil {
+			done(gone)
+			return
+		}
+		upTo = l.LogEnd().Offset
+	} else if err != nil {
 		done(err)
 		return
 	}
-	delayed := m.replicas.DelayProduce(1, func(errs []error) { done(errs[0]) })
-	part.Wait(info.LastOffset+1, delayed, 0)
+	refused := err
+	delayed := m.replicas.DelayProduce(1, func(errs []error) { done(cmp.Or(errs[0], refused)) })
+	part.Wait(upTo, delayed, 0)
 	delayed.Arm(10 * time.Second)
 }

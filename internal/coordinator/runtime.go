@@ -182,6 +182,14 @@ func (rt *Runtime[S]) Partitions() []PartitionState {
 	return out
 }
 
+// Epoch is the leader epoch in which a partition was loaded last, or is being loaded; -1 where this broker does not coordinate it.
+func (rt *Runtime[S]) Epoch(partition int32) int32 {
+	if p := rt.c.lookup(partition); p != nil {
+		return p.epochSeen.Load()
+	}
+	return -1
+}
+
 // Close unloads all partitions and waits until the workers are done. What waits for a commit is answered with
 // NOT_COORDINATOR. The error is ctx's, where the workers took too long.
 func (rt *Runtime[S]) Close(ctx context.Context) error { return rt.c.close(ctx) }

@@ -23,7 +23,7 @@ var floors = map[string]int{
 	"internal/log":    10, "internal/purgatory": 10, "internal/timewheel": 9, "internal/quota": 10, "internal/security": 10,
 	"internal/metadata": 20, "internal/coordinator": 21, "internal/tier": 20,
 	"internal/controller": 30, "internal/group": 30, "internal/txn": 30, "internal/share": 30, "internal/sharecoord": 30, "internal/telemetry": 30,
-	"internal/peer": 35, "internal/replica": 40, "internal/sharefetch": 40, "internal/sharestate": 40, "internal/network": 40,
+	"internal/peer": 35, "internal/remote": 42, "internal/replica": 40, "internal/sharefetch": 40, "internal/sharestate": 40, "internal/network": 40,
 	"internal/api":    50,
 	"internal/web":    55,
 	"internal/broker": 60,

@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/coordinator"
@@ -26,12 +28,15 @@ const Topic = "__share_group_state"
 // Runtime runs the shards.
 type Runtime = coordinator.Runtime[*sharecoord.Shard]
 
-// Options are what a Client is made of; all are required.
+// Options are what a Client is made of; all but Ask are required.
 type Options struct {
 	Runtime *Runtime
-	Image   func() *metadata.Image
-	Clock   clock.Clock
-	Logger  *slog.Logger
+	Node    int32
+	// Ask sends a request to another node and waits for the answer; nil where there are no others.
+	Ask    func(ctx context.Context, node int32, req kmsg.Request) (kmsg.Response, error)
+	Image  func() *metadata.Image
+	Clock  clock.Clock
+	Logger *slog.Logger
 	// Cut removes what lies below an offset of a partition of Topic.
 	Cut func(partition int32, below int64) error
 	// CutEvery is how often that is done (share.coordinator.state.topic.prune.interval.ms).
@@ -43,18 +48,28 @@ type Client struct {
 	o      Options
 	closed atomic.Bool
 	cutter atomic.Pointer[clock.Timer]
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	mu     sync.Mutex // held while closed is set and while busy grows
+	busy   sync.WaitGroup
 }
 
 // New makes a client and begins to keep the topic short.
 func New(o Options) *Client {
 	c := &Client{o: o}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.again()
 	return c
 }
 
 // Close ends it: nothing is tried again.
 func (c *Client) Close(context.Context) error {
+	c.mu.Lock()
 	c.closed.Store(true)
+	c.mu.Unlock()
+	c.cancel()
+	c.busy.Wait()
 	if t := c.cutter.Load(); t != nil {
 		(*t).Stop()
 	}
@@ -78,7 +93,7 @@ func (c *Client) Home(k sharecoord.Key) (int32, bool) {
 // Operation is what a shard is asked to do.
 type Operation[T any] func(s *sharecoord.Shard, now time.Time) (coordinator.Result[T], error)
 
-// Do runs an operation on the shard that keeps a key, once.
+// Do runs an operation on the shard of this broker that keeps a key, once.
 func Do[T any](c *Client, name string, k sharecoord.Key, op Operation[T], done func(T, error)) {
 	p, ok := c.Home(k)
 	if !ok {
@@ -98,12 +113,23 @@ const (
 	longestPause = 250 * time.Millisecond
 )
 
-// Insist is Do, again and again while the shard is on its way.
-func Insist[T any](c *Client, name string, k sharecoord.Key, op Operation[T], done func(T, error)) {
+// insist runs an operation where a key's state is kept, again and again while that is on its way: op on this broker, the request elsewhere.
+func insist[T any](c *Client, name string, k sharecoord.Key, op Operation[T], req kmsg.Request, read func(kmsg.Response) (T, error), done func(T, error)) {
 	left, pause := tries, firstPause
 	var try func()
+	once := func(done func(T, error)) {
+		switch node, local := c.home(k); {
+		case local:
+			Do(c, name, k, op, done)
+		case node < 0:
+			var none T
+			done(none, kerr.CoordinatorNotAvailable)
+		default:
+			elsewhere(c, node, req, read, done)
+		}
+	}
 	try = func() {
-		Do(c, name, k, op, func(v T, err error) {
+		once(func(v T, err error) {
 			if left--; err == nil || left == 0 || c.closed.Load() || !passing(err) {
 				done(v, err)
 				return
@@ -127,9 +153,10 @@ func Key(k share.PartitionKey) sharecoord.Key {
 
 // ReadState is of share.Persister.
 func (c *Client) ReadState(k share.PartitionKey, leaderEpoch int32, done func(share.PersistedState, error)) {
-	Insist(c, "share-state-read", Key(k), func(s *sharecoord.Shard, now time.Time) (coordinator.Result[sharecoord.State], error) {
+	req, read := readElsewhere(Key(k), leaderEpoch)
+	insist(c, "share-state-read", Key(k), func(s *sharecoord.Shard, now time.Time) (coordinator.Result[sharecoord.State], error) {
 		return s.Read(now, Key(k), leaderEpoch)
-	}, func(s sharecoord.State, err error) {
+	}, req, read, func(s sharecoord.State, err error) {
 		out := share.PersistedState{StateEpoch: s.StateEpoch, StartOffset: s.Start}
 		for _, b := range s.Batches {
 			out.Batches = append(out.Batches, share.StateBatch{FirstOffset: b.First, LastOffset: b.Last, DeliveryState: share.DeliveryState(b.State), DeliveryCount: b.Count})
@@ -144,41 +171,46 @@ func (c *Client) WriteState(k share.PartitionKey, w share.StateWrite, done func(
 	for _, b := range w.Batches {
 		change.Batches = append(change.Batches, sharecoord.Batch{First: b.FirstOffset, Last: b.LastOffset, State: int8(b.DeliveryState), Count: b.DeliveryCount})
 	}
-	Insist(c, "share-state-write", Key(k), func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
+	req, read := writeElsewhere(Key(k), change)
+	insist(c, "share-state-write", Key(k), func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
 		return s.Write(now, Key(k), change)
-	}, func(_ struct{}, err error) { done(err) })
+	}, req, read, func(_ struct{}, err error) { done(err) })
 }
 
 // InitializeState is of share.Persister.
 func (c *Client) InitializeState(k share.PartitionKey, stateEpoch int32, startOffset int64, done func(error)) {
-	Insist(c, "share-state-initialize", Key(k), func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
+	req, read := initializeElsewhere(Key(k), stateEpoch, startOffset)
+	insist(c, "share-state-initialize", Key(k), func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
 		return s.Initialize(now, Key(k), stateEpoch, startOffset)
-	}, func(_ struct{}, err error) { done(err) })
+	}, req, read, func(_ struct{}, err error) { done(err) })
 }
 
 // Begin begins a state for a group: at start, whatever there was, or, for None, unless it is there already.
 func (c *Client) Begin(k sharecoord.Key, stateEpoch int32, start int64, done func(error)) {
-	Insist(c, "share-state-begin", k, func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
+	req, read := initializeElsewhere(k, stateEpoch, start)
+	insist(c, "share-state-begin", k, func(s *sharecoord.Shard, now time.Time) (coordinator.Result[struct{}], error) {
 		if start == sharecoord.None {
 			return s.Ensure(now, k, stateEpoch)
 		}
 		return s.Initialize(now, k, stateEpoch, start)
-	}, func(_ struct{}, err error) { done(err) })
+	}, req, read, func(_ struct{}, err error) { done(err) })
 }
 
 // Delete ends a state.
 func (c *Client) Delete(k sharecoord.Key, done func(error)) {
-	Insist(c, "share-state-delete", k, func(s *sharecoord.Shard, _ time.Time) (coordinator.Result[struct{}], error) {
+	req, read := deleteElsewhere(k)
+	insist(c, "share-state-delete", k, func(s *sharecoord.Shard, _ time.Time) (coordinator.Result[struct{}], error) {
 		return s.Delete(k)
-	}, func(_ struct{}, err error) { done(err) })
+	}, req, read, func(_ struct{}, err error) { done(err) })
 }
 
 // Summary gives a state without its batches.
 func (c *Client) Summary(k sharecoord.Key, done func(sharecoord.State, error)) {
-	Insist(c, "share-state-summary", k, func(s *sharecoord.Shard, _ time.Time) (coordinator.Result[sharecoord.State], error) {
+	req, read := summaryElsewhere(k)
+	insist(c, "share-state-summary", k, func(s *sharecoord.Shard, _ time.Time) (coordinator.Result[sharecoord.State], error) {
 		st, err := s.Summary(k)
 		return coordinator.Result[sharecoord.State]{Reply: st}, err
-	}, done)
+	}, req, read, done)
 }
 
 // cut removes what no state needs any more.
