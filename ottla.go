@@ -75,6 +75,7 @@ func Start(ctx context.Context, o Options) (*Broker, error) {
 	}
 	bo := broker.Options{Clock: clock.Real{}, Values: values, NodeID: nodeID(values), Logger: o.Logger, Level: o.Level}
 	bo.HTTPAnyPort = o.HTTPAnyPort
+	bo.Join = config.ClusterJoin.Get(values)
 	bo.Registerer, bo.Gatherer = registry(o.Registerer, values)
 	if bo.Logger == nil {
 		bo.Logger = slog.New(slog.DiscardHandler)

@@ -17,7 +17,7 @@ func run(ctx context.Context, o cli.RunOptions, ready func(cli.Running)) error {
 	if !o.Verbose {
 		level.Set(slog.LevelWarn)
 	}
-	defaults := map[string]string{"listeners": "PLAINTEXT://:9092"}
+	defaults := map[string]string{"listeners": "PLAINTEXT://:9092,CLUSTER://:9093"}
 	if o.HTTP != "" {
 		defaults["ottla.http.listen"] = o.HTTP
 	}

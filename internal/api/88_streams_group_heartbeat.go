@@ -13,7 +13,6 @@ import (
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/group/streams"
-	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/wire"
 )
 
@@ -90,12 +89,8 @@ func checkTopologyTopics(t *kmsg.StreamsGroupHeartbeatRequestTopology) error {
 func (c *Call) makeInternalTopics(id string, topics []kmsg.CreateTopicsRequestTopic) {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Topics = topics
-	var resp *kmsg.CreateTopicsResponse
-	c.Controller.Submit("create-topics", func(ctl *controller.Controller, img *metadata.Image, env controller.Env) controller.Records {
-		var records controller.Records
-		records, resp = ctl.CreateTopics(img, req, env)
-		return records
-	}, func(err error) {
+	req.SetVersion(7)
+	c.Controller.CreateTopics("create-topics", req, func(resp *kmsg.CreateTopicsResponse, err error) {
 		why := ""
 		if err != nil {
 			why = err.Error()

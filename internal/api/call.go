@@ -10,6 +10,7 @@ import (
 	"github.com/ottla/ottla/internal/group"
 	"github.com/ottla/ottla/internal/network"
 	"github.com/ottla/ottla/internal/wire"
+	"github.com/ottla/ottla/internal/wire/private"
 )
 
 // Stage says when a handler answers.
@@ -93,6 +94,12 @@ func (s *Server) Dispatch(r *network.Request) {
 	if key == apiVersionsKey && s.tooNewApiVersions(r) {
 		return
 	}
+	if private.Is(key) && s.ofCluster(r.Conn) {
+		if err := s.private(r); err != nil {
+			r.CloseConn(err)
+		}
+		return
+	}
 	if key < 0 || int(key) >= len(s.rows) || s.rows[key] == nil {
 		r.CloseConn(fmt.Errorf("API key %d is not served here", key))
 		return
@@ -104,6 +111,9 @@ func (s *Server) Dispatch(r *network.Request) {
 	}
 	if version < w.Min || version > w.Max {
 		r.CloseConn(fmt.Errorf("%s version %d is not served here; versions %d to %d are", w.Name, version, w.Min, w.Max))
+		return
+	}
+	if s.forward(w, r) {
 		return
 	}
 	if err := w.handle(s, r); err != nil {

@@ -31,6 +31,8 @@ import (
 // commit; done runs once they are committed and this broker has applied them, or with the reason why not. Both run on
 // goroutines of the controller and must not block.
 type Controller interface {
+	// CreateTopics has topics created, by whichever node is the active controller; done runs once they are known here.
+	CreateTopics(name string, req *kmsg.CreateTopicsRequest, done func(resp *kmsg.CreateTopicsResponse, err error))
 	Submit(name string, op func(c *controller.Controller, img *metadata.Image, env controller.Env) controller.Records, done func(error))
 }
 
@@ -38,6 +40,14 @@ type Controller interface {
 // is looked for again; done comes later, once.
 type Elsewhere interface {
 	ToController(req kmsg.Request, refused func(kmsg.Response) bool, done func(kmsg.Response, error))
+}
+
+// Cluster is this node among others.
+type Cluster interface {
+	// Active says whether this node is the active controller.
+	Active() bool
+	// Forward has a request answered by the node that is; done gets the body of the answer. It runs once, on another goroutine.
+	Forward(key, version int16, body []byte, done func(answer []byte, err error))
 }
 
 // ProducerIDs gives ids to idempotent producers, from blocks that the controller has set aside for this broker.
@@ -76,6 +86,7 @@ type Deps struct {
 	TopicValues func(topic string) *config.Values // with the topic's own settings
 	Controller  Controller
 	Elsewhere   Elsewhere
+	Cluster     Cluster
 	Quorum      Quorum
 	// Feed is the metadata log for those who follow it, on ClusterListener.
 	Feed            *feed.Feed

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/api"
 	"github.com/ottla/ottla/internal/clock"
@@ -27,6 +28,7 @@ import (
 	"github.com/ottla/ottla/internal/metadata/loop"
 	"github.com/ottla/ottla/internal/metadata/store"
 	"github.com/ottla/ottla/internal/network"
+	"github.com/ottla/ottla/internal/peer"
 	"github.com/ottla/ottla/internal/record"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
@@ -50,6 +52,9 @@ type Options struct {
 	Level      *slog.LevelVar
 	Registerer prometheus.Registerer // may be nil
 	Gatherer   prometheus.Gatherer   // of what Registerer gets, for the page of metrics; may be nil
+	// Join are addresses of nodes of a cluster that this node shall be part of, on the listener where nodes speak to each other. Where the
+	// data belongs to a cluster already they only say where to look first.
+	Join []string
 	// HTTPAnyPort takes another port where the HTTP listener's is in use.
 	HTTPAnyPort bool
 }
@@ -60,6 +65,8 @@ type Broker struct {
 	store     *store.Store
 	loop      *loop.Loop
 	feed      *feed.Feed // the metadata log for other nodes
+	cluster   *cluster
+	follows   bool // this node is no voter: it follows the metadata log of others
 	server    *network.Server
 	api       *api.Server // set before the server starts
 	web       *web.Server // nil without an HTTP listener
@@ -101,9 +108,13 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 		return err
 	}
 	b.onStop("logs", logs.Close)
+	identity, err := b.identify(ctx, o)
+	if err != nil {
+		return err
+	}
 	b.store, err = store.Open(store.Options{
-		FS: o.FS, Clock: o.Clock, Logger: o.Logger, LogDirs: o.LogDirs, Dir: config.MetadataLogDir.Get(o.Values), NodeID: o.NodeID,
-		ClusterID: config.ClusterID.Get(o.Values), NewID: newID, Endpoints: endpoints(o), Bootstrap: controller.Bootstrap(),
+		FS: o.FS, Clock: o.Clock, Logger: o.Logger, LogDirs: o.LogDirs, Dir: config.MetadataLogDir.Get(o.Values), NodeID: identity.node,
+		ClusterID: identity.cluster, Follow: b.follows, NewID: newID, Endpoints: endpoints(o), Bootstrap: controller.Bootstrap(),
 		SegmentBytes: int64(config.MetadataLogSegmentBytes.Get(o.Values)), SnapshotBytes: config.MetadataLogMaxRecordBytesBetweenSnapshots.Get(o.Values),
 		SnapshotInterval: ms(config.MetadataLogMaxSnapshotIntervalMs.Get(o.Values)),
 		RetentionBytes:   config.MetadataMaxRetentionBytes.Get(o.Values), RetentionTime: ms(config.MetadataMaxRetentionMs.Get(o.Values)),
@@ -140,41 +151,49 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	others := newNodes(node, image, o.Clock)
 	coords = newCoordinators(o, node, image, replicas, others)
 	brain := &brain{ctl: controller.New(node, o.Values), begun: o.Clock.Now()}
+	b.cluster = newCluster(o, node, image, func(l string, nc net.Conn) error { return b.server.ServeConn(l, nc) })
+	b.cluster.brain, brain.cluster = brain, b.cluster
+	others.use(func(ctx context.Context, node int32, req kmsg.Request) (kmsg.Response, error) {
+		return b.cluster.peers.Request(ctx, peer.Node(node), req)
+	})
 	shares = sharefetch.New(sharefetch.Options{
 		Source: &shareSource{image, replicas}, Persister: coords.shareStates, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, nodes: others, clock: o.Clock},
 		MaxSessions: int(config.GroupShareMaxShareSessions.Get(o.Values)),
 	})
 	pushed := telemetry.New(telemetry.Options{Values: o.Values, Clock: o.Clock, NewID: newID, Registerer: o.Registerer})
-	b.feed = feed.New(feed.Options{Log: b.store, Node: node, Clock: o.Clock, Leader: func() (int32, int32) { return node, b.store.Epoch() }})
+	b.feed = feed.New(feed.Options{Log: b.store, Node: node, Clock: o.Clock, Leader: func() (int32, int32) { return b.cluster.leader(b.store) }})
 	b.loop = loop.New(loop.Options{
 		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: func(img *metadata.Image) { b.store.MaybeSnapshot(img); b.feed.Changed() },
 		Publishers: slices.Concat([]metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}}, coords.publishers(), []metadata.Publisher{&sharePublisher{node, shares}, pushed}),
 	})
 	brain.loop = b.loop
+	if b.follows {
+		b.loop.SetPassive()
+		b.observe(o, node)
+	}
 	if err := b.loop.Start(); err != nil {
 		return err
 	}
 	b.onStop("controller", func(context.Context) error { b.loop.Close(); return nil })
 	b.onStop("replicas", func(context.Context) error { replicas.Close(); return nil })
-	img := image()
-	if err := replicas.SetStraysAside(func(tp log.TopicPartition) bool {
-		return img.Partition(tp.Topic, tp.Partition) != nil
-	}); err != nil {
-		o.Logger.Error("directories of unknown partitions could not be set aside; they stay as they are", "error", err)
-	}
 	if err := b.listen(&o); err != nil {
 		return err
 	}
-	epoch, err := b.register(ctx, o, brain, node)
-	if err != nil {
-		return err
+	life := newLifecycle(b.cluster, o, b.registration(o, node))
+	if !b.follows {
+		b.setStraysAside(replicas)
+		epoch, err := b.register(ctx, life.r, brain)
+		if err != nil {
+			return err
+		}
+		life.epoch.Store(epoch)
 	}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs, Elsewhere: others,
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Cluster: b.cluster, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs, Elsewhere: others,
 		Groups: coords.groups, Txns: coords.txns, Joins: coords.joins, Markers: coords.ends, Appends: &coords.appends, Shares: shares, ShareStates: coords.shareStates,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
-		ProducerIDs: &producerIDs{ctl: brain, nodes: others, node: node, epoch: func() int64 { return epoch }},
+		ProducerIDs: &producerIDs{ctl: brain, nodes: others, node: node, epoch: life.epoch.Load},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
 	})
 	b.api = server
@@ -194,6 +213,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		_ = replicas.OpenAll(background, int(config.NumRecoveryThreadsPerDataDir.Get(o.Values))) // failures are logged and kept with the partition
 	})
 	b.onStop("background", func(context.Context) error { cancel(); b.running.Wait(); return nil })
+	if err := b.takePart(ctx, o, life, replicas); err != nil {
+		return err
+	}
 	return b.serveWeb(o, logs, pushed)
 }
 
@@ -232,6 +254,9 @@ func (b *Broker) listen(o *Options) error {
 
 // clusterListener is the name of the listener on which the nodes of a cluster speak to each other.
 func clusterListener(o Options) string {
+	if name := config.InterBrokerListenerName.Get(o.Values); name != "" {
+		return name
+	}
 	for _, l := range o.Listeners {
 		if l.Name == "CLUSTER" {
 			return l.Name
@@ -248,15 +273,8 @@ func limit[T int32 | int](n T) int {
 	return int(n)
 }
 
-// register introduces this broker to the cluster and lifts its fence. It gives the broker's epoch.
-func (b *Broker) register(ctx context.Context, o Options, brain *brain, node int32) (int64, error) {
-	r := controller.Registration{Broker: node, ClusterID: b.clusterID, Incarnation: newID(), Endpoints: endpoints(o), Features: controller.SupportedFeatures()}
-	if rack := config.BrokerRack.Get(o.Values); rack != "" {
-		r.Rack = &rack
-	}
-	for _, d := range o.LogDirs {
-		r.LogDirs = append(r.LogDirs, b.store.DirectoryID(d))
-	}
+// register introduces this broker to the cluster whose only voter it is, and lifts its fence. It gives the broker's epoch.
+func (b *Broker) register(ctx context.Context, r controller.Registration, brain *brain) (int64, error) {
 	var epoch int64
 	steps := []func(c *controller.Controller, img *metadata.Image, env controller.Env) (controller.Records, error){
 		func(c *controller.Controller, img *metadata.Image, env controller.Env) (rs controller.Records, err error) {
@@ -264,7 +282,7 @@ func (b *Broker) register(ctx context.Context, o Options, brain *brain, node int
 			return rs, err
 		},
 		func(c *controller.Controller, img *metadata.Image, _ controller.Env) (controller.Records, error) {
-			return c.UnfenceBroker(img, node, epoch)
+			return c.UnfenceBroker(img, r.Broker, epoch)
 		},
 	}
 	for _, step := range steps {

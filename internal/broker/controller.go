@@ -12,9 +12,11 @@ import (
 
 // brain runs operations of the controller on the metadata's event loop.
 type brain struct {
-	ctl   *controller.Controller
-	loop  *loop.Loop
-	begun time.Time // with the monotonic clock, the zero of Env.MonoMs
+	ctl  *controller.Controller
+	loop *loop.Loop
+	// cluster finds the active controller where it is another node.
+	cluster *cluster
+	begun   time.Time // with the monotonic clock, the zero of Env.MonoMs
 }
 
 func (b *brain) env(now time.Time) controller.Env {

@@ -6,4 +6,8 @@ var (
 		"Milliseconds between two heartbeats of a broker to the active controller.")
 	BrokerSessionTimeoutMs = integer("broker.session.timeout.ms", "9000", nil, medium, readOnly,
 		"Milliseconds of silence after which the active controller takes a broker for dead. A process that ends is noticed at once; this is for machines and networks that fall silent.")
+	InterBrokerListenerName = text("inter.broker.listener.name", null, nil, medium, readOnly,
+		"Name of the listener on which the nodes of a cluster speak to each other. Not set, it is the one called CLUSTER or, where there is none, the first.")
+	ClusterJoin = own(list("ottla.cluster.join", "", anyList(), medium, readOnly,
+		"Addresses, host:port, of nodes of a cluster that this node shall be part of, on the listener where the nodes speak to each other. Where the data belongs to a cluster already they only say where to look first."))
 )

@@ -271,3 +271,23 @@ func (c *Controller) AssignReplicasToDirs(img *metadata.Image, q *kmsg.AssignRep
 	}
 	return records, resp
 }
+
+// Join gives a node that is new to the cluster its id: the one it would like, or the next. Ids that were given and not registered yet are
+// not given again while this controller is the active one.
+func (c *Controller) Join(img *metadata.Image, wish int32, clusterID string) (int32, error) {
+	if clusterID != "" && clusterID != img.ClusterID() {
+		return -1, wire.Errorf(kerr.InconsistentClusterID, "This is cluster %s, and the new node is configured for cluster %s.", img.ClusterID(), clusterID)
+	}
+	if wish >= 0 {
+		if b := img.Broker(wish); b != nil && !b.Fenced {
+			return -1, wire.Errorf(kerr.DuplicateBrokerRegistration, "Node id %d is taken by a node that is up. Leave node.id out, and the cluster chooses one.", wish)
+		}
+		return wish, nil
+	}
+	id := max(c.node, c.joined) + 1
+	for _, b := range img.Brokers() {
+		id = max(id, b.ID+1)
+	}
+	c.joined = id
+	return id, nil
+}

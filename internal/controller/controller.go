@@ -52,6 +52,7 @@ type Controller struct {
 	node     int32
 	static   *config.Values
 	sessions sessions
+	joined   int32 // the largest id that was given to a new node
 
 	// the settings as they are in the image that was last looked at
 	cluster, broker map[string]string

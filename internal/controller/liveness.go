@@ -103,7 +103,7 @@ func (c *Controller) leave(img *metadata.Image, b *metadata.Broker, s *session, 
 		return c.without(img, b.ID, nil)
 	}
 	for _, other := range img.Brokers() {
-		if other.ID != b.ID && !other.Fenced && c.session(other, env).offset < s.leaveAt {
+		if other.ID != b.ID && other.ID != c.node && !other.Fenced && c.session(other, env).offset < s.leaveAt {
 			return nil
 		}
 	}
@@ -237,7 +237,7 @@ func (c *Controller) Tick(img *metadata.Image, env Env) (records Records) {
 	brokers := img.Brokers()
 	slices.SortFunc(brokers, func(a, b *metadata.Broker) int { return cmp.Compare(a.ID, b.ID) })
 	for _, b := range brokers {
-		if b.Fenced {
+		if b.Fenced || b.ID == c.node { // this process lives
 			continue
 		}
 		if s := c.session(b, env); env.MonoMs-s.contact >= timeout {

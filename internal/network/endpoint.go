@@ -42,7 +42,7 @@ func (e Endpoint) String() string { return e.Name + "://" + e.Address() }
 // ParseProtocolMap reads `listener.security.protocol.map` ("NAME:PROTOCOL,..."). The four protocols themselves are
 // always names; an entry may say otherwise of them.
 func ParseProtocolMap(s string) (map[string]SecurityProtocol, error) {
-	m := map[string]SecurityProtocol{"PLAINTEXT": Plaintext, "SSL": SSL, "SASL_PLAINTEXT": SASLPlaintext, "SASL_SSL": SASLSSL}
+	m := map[string]SecurityProtocol{"PLAINTEXT": Plaintext, "SSL": SSL, "SASL_PLAINTEXT": SASLPlaintext, "SASL_SSL": SASLSSL, "CLUSTER": Plaintext}
 	seen := map[string]bool{}
 	for _, item := range splitList(s) {
 		name, proto, ok := strings.Cut(item, ":")

@@ -61,9 +61,10 @@ type Client struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
-	mu     sync.Mutex
-	slots  map[Target]*slot
-	closed bool
+	mu      sync.Mutex
+	slots   map[Target]*slot
+	keeping map[Target]bool // connections that Keep has begun
+	closed  bool
 }
 
 // slot is the place of one connection.

@@ -102,6 +102,9 @@ func (c *conn) roundTrip(ctx context.Context, req kmsg.Request) (kmsg.Response, 
 		if asked := req.GetVersion(); asked > 0 {
 			v = min(v, asked)
 		}
+		if _, fixed := req.(*raw); fixed && v != req.GetVersion() {
+			v = -1
+		}
 		if v < r.min {
 			return nil, fmt.Errorf("the other side knows versions %d-%d of this request: %w", r.min, r.max, kerr.UnsupportedVersion)
 		}

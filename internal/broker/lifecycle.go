@@ -1,0 +1,204 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/ottla/ottla/internal/config"
+	"github.com/ottla/ottla/internal/controller"
+	"github.com/ottla/ottla/internal/metadata"
+)
+
+// lifecycle keeps a broker known to the active controller of its cluster: it registers, sends heartbeats, and asks to leave (KIP-631).
+type lifecycle struct {
+	c        *cluster
+	r        controller.Registration
+	interval time.Duration
+	epoch    atomic.Int64
+	leaving  atomic.Bool
+
+	unfenced, gone chan struct{} // closed when the broker first serves, and when it may go
+	failed         chan error    // why the cluster does not take this broker
+	once, goneOnce sync.Once
+}
+
+func newLifecycle(c *cluster, o Options, r controller.Registration) *lifecycle {
+	l := &lifecycle{c: c, r: r, interval: ms(int64(config.BrokerHeartbeatIntervalMs.Get(o.Values))), unfenced: make(chan struct{}), gone: make(chan struct{}), failed: make(chan error, 1)}
+	l.epoch.Store(-1)
+	return l
+}
+
+// registration is how this broker introduces itself.
+func (b *Broker) registration(o Options, node int32) controller.Registration {
+	r := controller.Registration{Broker: node, ClusterID: b.clusterID, Incarnation: newID(), Endpoints: endpoints(o), Features: controller.SupportedFeatures()}
+	if rack := config.BrokerRack.Get(o.Values); rack != "" {
+		r.Rack = &rack
+	}
+	for _, d := range o.LogDirs {
+		r.LogDirs = append(r.LogDirs, b.store.DirectoryID(d))
+	}
+	return r
+}
+
+// run registers and sends heartbeats until ctx ends.
+func (l *lifecycle) run(ctx context.Context) {
+	pause, refused := l.interval, 0
+	for ctx.Err() == nil {
+		var err error
+		if l.epoch.Load() < 0 {
+			err = l.register(ctx)
+		} else {
+			err = l.beat(ctx)
+		}
+		if err == nil {
+			pause, refused = l.interval, 0
+		} else if refused++; l.leaving.Load() && refused >= leaveTries {
+			l.goneOnce.Do(func() { close(l.gone) }) // the whole cluster may be stopping
+		} else if ctx.Err() == nil {
+			if refused >= quietTries || !errors.Is(err, kerr.NotController) {
+				l.c.logger.Warn("the active controller could not be told that this broker lives; it is tried again", "error", err)
+			}
+			pause = min(max(pause, 20*time.Millisecond)*3/2, time.Second)
+		}
+		t := l.c.clock.NewTimer(pause)
+		select {
+		case <-t.C():
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
+
+// requestTimeout bounds one exchange with the controller: a silent one may have been replaced.
+const requestTimeout = 2 * time.Second
+
+func (l *lifecycle) ask(ctx context.Context, req kmsg.Request) (kmsg.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return l.c.Controller(ctx, req)
+}
+
+func (l *lifecycle) register(ctx context.Context) error {
+	r, err := l.ask(ctx, controller.RegistrationRequest(l.r))
+	if err != nil {
+		return err
+	}
+	resp := r.(*kmsg.BrokerRegistrationResponse)
+	switch err := kerr.ErrorForCode(resp.ErrorCode); {
+	case err == nil:
+		l.epoch.Store(resp.BrokerEpoch)
+		l.c.logger.Info("registered with the active controller", "node", l.r.Broker, "epoch", resp.BrokerEpoch)
+		return nil
+	case errors.Is(err, kerr.NotController), errors.Is(err, kerr.DuplicateBrokerRegistration), kerr.IsRetriable(err):
+		return fmt.Errorf("registration: %w", err)
+	default:
+		err = fmt.Errorf("the cluster does not take this broker (node %d of cluster %s): %w", l.r.Broker, l.r.ClusterID, err)
+		select {
+		case l.failed <- err:
+		default:
+		}
+		return err
+	}
+}
+
+func (l *lifecycle) beat(ctx context.Context) error {
+	req := kmsg.NewPtrBrokerHeartbeatRequest()
+	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = l.r.Broker, l.epoch.Load(), l.c.image().Offset(), l.leaving.Load()
+	r, err := l.ask(ctx, req)
+	if err != nil {
+		return err
+	}
+	resp := r.(*kmsg.BrokerHeartbeatResponse)
+	switch err := kerr.ErrorForCode(resp.ErrorCode); {
+	case errors.Is(err, kerr.StaleBrokerEpoch), errors.Is(err, kerr.BrokerIDNotRegistered):
+		l.r.Incarnation = newID()
+		l.epoch.Store(-1)
+		return fmt.Errorf("heartbeat: %w", err)
+	case err != nil:
+		return fmt.Errorf("heartbeat: %w", err)
+	}
+	if !resp.IsFenced {
+		l.once.Do(func() { close(l.unfenced) })
+	}
+	if resp.ShouldShutdown {
+		l.goneOnce.Do(func() { close(l.gone) })
+	}
+	return nil
+}
+
+// ready waits until the broker serves, or will not.
+func (l *lifecycle) ready(ctx context.Context) error {
+	select {
+	case <-l.unfenced:
+		return nil
+	case err := <-l.failed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the cluster has not let this broker serve: %w", context.Cause(ctx))
+	}
+}
+
+// quietTries is how often the active controller may be unknown before that is worth a line in the log: at a start it always is.
+const quietTries = 5
+
+// leaveTries is how often in a row a broker that stops asks a controller that does not answer.
+const leaveTries = 4
+
+// leaveTimeout bounds a controlled shutdown: what it could not move by then is moved when the broker is gone.
+const leaveTimeout = 10 * time.Second
+
+// leave hands leaderships over before the broker stops.
+func (l *lifecycle) leave(ctx context.Context) {
+	if l.epoch.Load() < 0 {
+		return
+	}
+	l.leaving.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	select {
+	case <-l.gone:
+	case <-ctx.Done():
+		l.c.logger.Warn("leaderships could not all be handed over before the stop", "node", l.r.Broker)
+	}
+}
+
+// leaveAlone hands leaderships over where this node is the active controller itself.
+func (c *cluster) leaveAlone(ctx context.Context, epoch int64) {
+	others := func(img *metadata.Image) bool {
+		for _, b := range img.Brokers() {
+			if b.ID != c.node && !b.Fenced {
+				return true
+			}
+		}
+		return false
+	}
+	if !others(c.image()) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		gone, err := c.brain.loop.Do(ctx, func(img *metadata.Image, now time.Time) ([]metadata.Versioned, any, error) {
+			req := kmsg.NewPtrBrokerHeartbeatRequest()
+			req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = c.node, epoch, img.Offset(), true
+			records, resp := c.brain.ctl.Heartbeat(img, req, c.brain.env(now))
+			return records, resp.ShouldShutdown || resp.ErrorCode != 0, nil
+		})
+		if err != nil || gone == true {
+			return
+		}
+		t := c.clock.NewTimer(tickInterval)
+		select {
+		case <-t.C():
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
