@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,12 +41,44 @@ type Transactions struct {
 	o      TransactionsOptions
 	ctx    context.Context
 	cancel context.CancelFunc
-	out    *gatherer[*question]
+	out    *gatherer[sentQuestion]
 
 	mu     sync.Mutex
-	queues map[string][]*question // by transactional id; there is an entry while one is under way
+	lines  map[string]*line // by transactional id; there is one while a question is under way
 	closed bool
 }
+
+// line is the questions about one transactional id. This broker's own shard takes any number of them and keeps their order; those that it
+// cannot answer now, and all behind them, go one after another.
+type line struct {
+	places  int
+	direct  int         // with the shard
+	failed  []*question // of those: to be asked again before all that wait
+	waiting []*question
+	running bool // one of those that waited is under way
+}
+
+// next takes the question whose turn it is, nil where there is none. REQUIRES: the lock of Transactions.
+func (l *line) next() *question {
+	if l.direct > 0 || l.running {
+		return nil
+	}
+	// What the shard cannot take is refused before what it has taken is given up.
+	slices.SortFunc(l.failed, func(a, b *question) int { return a.place - b.place })
+	for _, q := range l.waiting {
+		l.failed = appendQuestion(l.failed, q)
+	}
+	l.waiting, l.failed = l.failed, nil
+	if len(l.waiting) == 0 {
+		return nil
+	}
+	q := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	l.running = true
+	return q
+}
+
+func (l *line) idle() bool { return l.direct == 0 && !l.running && len(l.waiting)+len(l.failed) == 0 }
 
 // question is about partitions of one transaction, from one call or several.
 type question struct {
@@ -55,13 +88,14 @@ type question struct {
 	join  bool
 	dones []func(verdict func(txn.Partition) error)
 
+	place int // among those of its line
 	until time.Time
 	pause time.Duration
 }
 
 // NewTransactions makes one that asks nobody yet.
 func NewTransactions(o TransactionsOptions) *Transactions {
-	t := &Transactions{o: o, queues: map[string][]*question{}}
+	t := &Transactions{o: o, lines: map[string]*line{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.out = newGatherer(1000, t.send)
 	return t
@@ -89,21 +123,40 @@ func (t *Transactions) Verify(id string, who txn.Producer, ask []txn.Partition, 
 func (t *Transactions) begin(q *question) {
 	partition, leader := t.coordinator(q.id)
 	t.mu.Lock()
-	waiting, busy := t.queues[q.id]
-	switch {
-	case t.closed:
+	if t.closed {
 		t.mu.Unlock()
 		q.answer(always(kerr.CoordinatorNotAvailable))
-	case busy:
-		t.queues[q.id] = appendQuestion(waiting, q)
+		return
+	}
+	l := t.lines[q.id]
+	if l == nil {
+		l = &line{}
+		t.lines[q.id] = l
+	}
+	if leader == t.o.Node && !l.running && len(l.waiting)+len(l.failed) == 0 {
+		l.direct++
+		l.places++
+		q.place = l.places
 		t.mu.Unlock()
-	case leader == t.o.Node:
-		t.mu.Unlock()
-		t.local(partition, q, q.answer) // in order by itself
-	default:
-		t.queues[q.id] = nil
-		t.mu.Unlock()
-		t.start(q)
+		t.local(partition, q, func(verdict func(txn.Partition) error) { t.heardHere(q, l, verdict) })
+		return
+	}
+	l.waiting = appendQuestion(l.waiting, q)
+	t.mu.Unlock()
+	t.proceed(q.id, l)
+}
+
+// proceed asks the next question of a line, if it is time.
+func (t *Transactions) proceed(id string, l *line) {
+	t.mu.Lock()
+	q := l.next()
+	if l.idle() && t.lines[id] == l {
+		delete(t.lines, id)
+	}
+	t.mu.Unlock()
+	if q != nil {
+		q.until, q.pause = t.o.Clock.Now().Add(t.o.Patience), t.o.Backoff
+		t.attempt(q, l)
 	}
 }
 
@@ -137,13 +190,8 @@ func (t *Transactions) coordinator(id string) (partition, leader int32) {
 	return n, topic.Partitions[n].Leader
 }
 
-func (t *Transactions) start(q *question) {
-	q.until, q.pause = t.o.Clock.Now().Add(t.o.Patience), t.o.Backoff
-	t.attempt(q)
-}
-
-func (t *Transactions) attempt(q *question) {
-	verdict := func(v func(txn.Partition) error) { t.heard(q, v) }
+func (t *Transactions) attempt(q *question, l *line) {
+	verdict := func(v func(txn.Partition) error) { t.heard(q, l, v) }
 	partition, leader := t.coordinator(q.id)
 	switch {
 	case leader == t.o.Node:
@@ -151,7 +199,7 @@ func (t *Transactions) attempt(q *question) {
 	case leader < 0:
 		verdict(always(kerr.CoordinatorNotAvailable))
 	default:
-		if !t.out.add(leader, q) {
+		if !t.out.add(leader, sentQuestion{q, l}) {
 			verdict(always(kerr.CoordinatorNotAvailable))
 		}
 	}
@@ -177,26 +225,36 @@ func (t *Transactions) local(partition int32, q *question, done func(verdict fun
 }
 
 // heard takes an answer: it is asked again where that may help.
-func (t *Transactions) heard(q *question, verdict func(txn.Partition) error) {
-	for _, p := range q.parts {
-		if passing(verdict(p)) && t.ctx.Err() == nil && t.o.Clock.Now().Before(q.until) {
-			pause := q.pause
-			q.pause = min(2*q.pause, max(t.o.BackoffMax, t.o.Backoff))
-			t.o.Clock.AfterFunc(pause, func() { t.attempt(q) })
-			return
-		}
+func (t *Transactions) heard(q *question, l *line, verdict func(txn.Partition) error) {
+	if t.ctx.Err() == nil && t.o.Clock.Now().Before(q.until) && slices.ContainsFunc(q.parts, func(p txn.Partition) bool { return passing(verdict(p)) }) {
+		pause := q.pause
+		q.pause = min(2*q.pause, max(t.o.BackoffMax, t.o.Backoff))
+		t.o.Clock.AfterFunc(pause, func() { t.attempt(q, l) })
+		return
 	}
 	q.answer(verdict)
 	t.mu.Lock()
-	waiting := t.queues[q.id]
-	if len(waiting) == 0 {
-		delete(t.queues, q.id)
-		t.mu.Unlock()
-		return
-	}
-	t.queues[q.id] = waiting[1:]
+	l.running = false
 	t.mu.Unlock()
-	t.start(waiting[0])
+	t.proceed(q.id, l)
+}
+
+// heardHere takes an answer of this broker's own shard. Where that is on its way, here or elsewhere, the question begins to wait, and so do
+// those behind it.
+func (t *Transactions) heardHere(q *question, l *line, verdict func(txn.Partition) error) {
+	t.mu.Lock()
+	again := !t.closed && (slices.ContainsFunc(l.failed, func(before *question) bool { return before.place < q.place }) || slices.ContainsFunc(q.parts, func(p txn.Partition) bool { return passing(verdict(p)) }))
+	if again {
+		l.failed = append(l.failed, q)
+	}
+	t.mu.Unlock()
+	if !again {
+		q.answer(verdict)
+	}
+	t.mu.Lock()
+	l.direct--
+	t.mu.Unlock()
+	t.proceed(q.id, l)
 }
 
 // errUnheard says that a coordinator could not be reached.
@@ -209,10 +267,17 @@ func passing(err error) bool {
 		errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.OperationNotAttempted) // it has not heard of the topic yet
 }
 
+// sentQuestion is a question on its way to another broker.
+type sentQuestion struct {
+	*question
+	line *line
+}
+
 // send makes one request of many questions, each about its own transaction.
-func (t *Transactions) send(node int32, questions []*question) {
+func (t *Transactions) send(node int32, questions []sentQuestion) {
 	req := kmsg.NewPtrAddPartitionsToTxnRequest()
-	for _, q := range questions {
+	for _, s := range questions {
+		q := s.question
 		e := kmsg.NewAddPartitionsToTxnRequestTransaction()
 		e.TransactionalID, e.ProducerID, e.ProducerEpoch, e.VerifyOnly = q.id, q.who.ID, q.who.Epoch, !q.join
 		at := map[string]int{}
@@ -246,9 +311,9 @@ func (t *Transactions) send(node int32, questions []*question) {
 			}
 		}
 	}
-	for _, q := range questions {
-		of := verdicts[q.id]
-		t.heard(q, func(p txn.Partition) error {
+	for _, s := range questions {
+		of := verdicts[s.id]
+		t.heard(s.question, s.line, func(p txn.Partition) error {
 			if err != nil {
 				return fmt.Errorf("%w from node %d: %w: %v", errUnheard, node, kerr.CoordinatorNotAvailable, err)
 			}
