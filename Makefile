@@ -3,6 +3,7 @@
 # make bench        Go benchmarks;  make bench-kafka: side by side with Apache Kafka
 # make fuzz         every fuzz target, FUZZTIME each (default 30s)
 # make abuse       hostile clients against a real broker process
+# make chaos         a cluster of real processes under faults: CHAOS='-contestant ottla,kafka -minutes 10 -faults all -disks -network'
 # make crash RUNS=50, make golden GOLDEN_DIR=...   longer runs, on demand
 SHELL := /bin/bash
 GO ?= go
@@ -10,11 +11,12 @@ BIN := bin/ottla
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
 RUNS ?= 5
+CHAOS ?= -contestant ottla -minutes 10
 
 # What runs goroutines of its own, and so is tested with the race detector.
 SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet ./test/churn
 
-.PHONY: build test check vet unit race interop crash abuse full golden bench bench-kafka fuzz docs
+.PHONY: build test check vet unit race interop crash abuse full golden bench bench-kafka fuzz docs chaos
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ottla
@@ -52,6 +54,9 @@ crash:
 
 golden:
 	$(GO) test -count=1 -v -timeout 15m ./test/golden
+
+chaos:
+	$(GO) run ./chaos $(CHAOS)
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...

@@ -52,12 +52,17 @@ type Anomalies struct {
 type Verdict struct {
 	Found map[Class]*Anomalies
 
-	Sent, Acked, Failed, Unknown, Pending int64 // values; Pending has no result at all
-	Read                                  int64 // values read by live readers
-	Committed, Aborted, TxnUnknown        int64 // transactions
-	FinalRecords                          int64
-	UnknownFound                          int64 // values without acknowledgement that are in the log
+	Produced                       Totals // values outside of transactions
+	Transacted                     Totals // values inside of transactions: their results are the transactions'
+	Pending                        int64  // values without any result
+	Read                           int64  // values read by live readers
+	Committed, Aborted, TxnUnknown int64  // transactions
+	FinalRecords                   int64
+	UnknownFound                   int64 // values outside of transactions, without acknowledgement, that are in the log
 }
+
+// Totals counts values by their result.
+type Totals struct{ Sent, Acked, Failed, Unknown int64 }
 
 // Valid says whether nothing was found.
 func (v Verdict) Valid() bool { return len(v.Found) == 0 }
@@ -233,24 +238,28 @@ func (c *Checker) produced(e history.Event) {
 	s := c.sender(e.Value)
 	v := *e.Value
 	n := e.Count()
+	total := &c.v.Produced
+	if v.Txn != 0 {
+		total = &c.v.Transacted
+	}
 	switch e.Kind {
 	case history.Sent:
 		s.sent = max(s.sent, v.Seq+n)
-		c.v.Sent += n
+		total.Sent += n
 	case history.Acked:
-		c.v.Acked += n
+		total.Acked += n
 		for i := range n {
 			if _, was, taken := s.acked.put(v.Seq+i, 0, e.Offset+i); taken && was != e.Offset+i {
 				c.found(Duplicated, "%v: %s seq %d of writer %d acknowledged at %d and at %d", e.At, place{v.Topic, v.Partition}, v.Seq+i, v.Writer, was, e.Offset+i)
 			}
 		}
 	case history.Failed:
-		c.v.Failed += n
+		total.Failed += n
 		for i := range n {
 			s.fail.put(v.Seq+i, 0, v.Seq+i)
 		}
 	case history.Unknown:
-		c.v.Unknown += n
+		total.Unknown += n
 		s.unk += n
 	}
 }
@@ -414,17 +423,15 @@ func (c *Checker) finishReads(at place, p *partition) {
 }
 
 func (c *Checker) finishSender(k stream, s *sender) {
-	var without int64
-	s.final.each(func(seq int64, _ int32, _ int64) {
-		if _, _, acked := s.acked.get(seq); !acked {
-			without++
-		}
-	})
-	c.v.UnknownFound += without
 	c.v.Pending += max(s.sent-s.acked.len()-s.fail.len()-s.unk, 0)
 	if k.topic == c.outTopic && c.outTopic != "" {
 		return // what an acknowledgement inside a transaction is worth is decided with the transaction
 	}
+	s.final.each(func(seq int64, _ int32, _ int64) {
+		if _, _, acked := s.acked.get(seq); !acked {
+			c.v.UnknownFound++
+		}
+	})
 	p := c.parts[k.place]
 	s.acked.each(func(seq int64, _ int32, off int64) {
 		_, is, ok := s.final.get(seq)
