@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -160,41 +159,12 @@ func (s *Server) autoCreate(names []string, done func()) {
 		t.Topic, t.NumPartitions, t.ReplicationFactor = n, -1, -1
 		req.Topics = append(req.Topics, s.internalDefaults(t))
 	}
-	s.Controller.Submit("auto-create", func(ctl *controller.Controller, img *metadata.Image, env controller.Env) controller.Records {
-		records, resp := ctl.CreateTopics(img, req, env)
-		s.warnUncreated(resp)
-		return records
-	}, func(err error) {
-		if errors.Is(err, kerr.NotController) {
-			s.createElsewhere(req, done)
-			return
+	s.Controller.CreateTopics("auto-create", req, func(resp *kmsg.CreateTopicsResponse, err error) {
+		if err != nil {
+			s.Logger.Warn("topics could not be created on first use", "topics", len(names), "first", names[0], "error", err)
+		} else {
+			s.warnUncreated(resp)
 		}
-		s.created(names, err)
-		done()
-	})
-}
-
-func (s *Server) created(names []string, err error) {
-	if err != nil {
-		s.Logger.Warn("topics could not be created on first use", "topics", len(names), "first", names[0], "error", err)
-	}
-}
-
-// createElsewhere has the active controller make the topics. They may be there for it before this broker hears of them: who waits for done
-// looks again, and its client asks again.
-func (s *Server) createElsewhere(req *kmsg.CreateTopicsRequest, done func()) {
-	names := make([]string, len(req.Topics))
-	for i := range req.Topics {
-		names[i] = req.Topics[i].Topic
-	}
-	s.Elsewhere.ToController(req, func(resp kmsg.Response) bool {
-		r, ok := resp.(*kmsg.CreateTopicsResponse)
-		return ok && len(r.Topics) > 0 && r.Topics[0].ErrorCode == kerr.NotController.Code
-	}, func(resp kmsg.Response, err error) {
-		if r, ok := resp.(*kmsg.CreateTopicsResponse); ok {
-			s.warnUncreated(r)
-		}
-		s.created(names, err)
 		done()
 	})
 }

@@ -36,12 +36,6 @@ type Controller interface {
 	Submit(name string, op func(c *controller.Controller, img *metadata.Image, env controller.Env) controller.Records, done func(error))
 }
 
-// Elsewhere is the way to the active controller while that is another node. refused reads NOT_CONTROLLER out of an answer, after which it
-// is looked for again; done comes later, once.
-type Elsewhere interface {
-	ToController(req kmsg.Request, refused func(kmsg.Response) bool, done func(kmsg.Response, error))
-}
-
 // Cluster is this node among others.
 type Cluster interface {
 	// Active says whether this node is the active controller.
@@ -85,7 +79,6 @@ type Deps struct {
 	Values      func() *config.Values
 	TopicValues func(topic string) *config.Values // with the topic's own settings
 	Controller  Controller
-	Elsewhere   Elsewhere
 	Cluster     Cluster
 	Quorum      Quorum
 	// Feed is the metadata log for those who follow it, on ClusterListener.

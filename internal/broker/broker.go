@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/api"
 	"github.com/ottla/ottla/internal/clock"
@@ -28,7 +27,6 @@ import (
 	"github.com/ottla/ottla/internal/metadata/loop"
 	"github.com/ottla/ottla/internal/metadata/store"
 	"github.com/ottla/ottla/internal/network"
-	"github.com/ottla/ottla/internal/peer"
 	"github.com/ottla/ottla/internal/record"
 	"github.com/ottla/ottla/internal/replica"
 	"github.com/ottla/ottla/internal/replica/fetchsession"
@@ -148,14 +146,12 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 			shares.Committed(tp)
 		},
 	})
-	others := newNodes(node, image, o.Clock)
+	others := newNodes(node, o.Clock)
 	coords = newCoordinators(o, node, image, replicas, others)
 	brain := &brain{ctl: controller.New(node, o.Values), begun: o.Clock.Now()}
 	b.cluster = newCluster(o, node, image, func(l string, nc net.Conn) error { return b.server.ServeConn(l, nc) })
 	b.cluster.brain, brain.cluster = brain, b.cluster
-	others.use(func(ctx context.Context, node int32, req kmsg.Request) (kmsg.Response, error) {
-		return b.cluster.peers.Request(ctx, peer.Node(node), req)
-	})
+	others.use(b.cluster)
 	shares = sharefetch.New(sharefetch.Options{
 		Source: &shareSource{image, replicas}, Persister: coords.shareStates, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		DeadLetters: &deadLetters{settings: settings, image: image, replicas: replicas, ctl: brain, nodes: others, clock: o.Clock},
@@ -190,7 +186,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		life.epoch.Store(epoch)
 	}
 	server := api.New(api.Deps{
-		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Cluster: b.cluster, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs, Elsewhere: others,
+		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Cluster: b.cluster, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs,
 		Groups: coords.groups, Txns: coords.txns, Joins: coords.joins, Markers: coords.ends, Appends: &coords.appends, Shares: shares, ShareStates: coords.shareStates,
 		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
 		ProducerIDs: &producerIDs{ctl: brain, nodes: others, node: node, epoch: life.epoch.Load},

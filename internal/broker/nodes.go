@@ -11,16 +11,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ottla/ottla/internal/clock"
-	"github.com/ottla/ottla/internal/metadata"
-	"github.com/ottla/ottla/internal/remote"
+	"github.com/ottla/ottla/internal/peer"
 )
 
-// nodes is the way of this broker's parts to other nodes. Until ask is set there is none.
+// nodes is the way of this broker's parts to other nodes. Until use there is none.
 type nodes struct {
 	self  int32
-	image func() *metadata.Image
 	clock clock.Clock
-	ask   atomic.Pointer[remote.Ask]
+	way   atomic.Pointer[cluster]
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -29,25 +27,26 @@ type nodes struct {
 	busy   sync.WaitGroup
 }
 
-func newNodes(self int32, image func() *metadata.Image, clk clock.Clock) *nodes {
-	n := &nodes{self: self, image: image, clock: clk}
+func newNodes(self int32, clk clock.Clock) *nodes {
+	n := &nodes{self: self, clock: clk}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
 }
 
 var errAlone = errors.New("this broker has no way to other nodes")
 
-// Ask sends a request to a node and waits for the answer.
+// Ask sends a request to a node and waits for the answer. Kinds of requests have connections of their own: an answer that waits for followers
+// does not hold up others.
 func (n *nodes) Ask(ctx context.Context, node int32, req kmsg.Request) (kmsg.Response, error) {
-	ask := n.ask.Load()
-	if ask == nil {
+	c := n.way.Load()
+	if c == nil {
 		return nil, errAlone
 	}
-	return (*ask)(ctx, node, req)
+	return c.peers.Request(ctx, peer.Target{Node: node, Lane: kmsg.NameForKey(req.Key())}, req)
 }
 
 // use sets the way.
-func (n *nodes) use(ask remote.Ask) { n.ask.Store(&ask) }
+func (n *nodes) use(c *cluster) { n.way.Store(c) }
 
 // How long the active controller is looked for, and the pause between two looks.
 const (
@@ -66,14 +65,13 @@ func (n *nodes) toController(req kmsg.Request, refused func(kmsg.Response) bool)
 	defer cancel()
 	var err error = kerr.NotController
 	for ctx.Err() == nil {
-		if id := n.image().ControllerID(); id >= 0 && id != n.self {
-			var resp kmsg.Response
-			if resp, err = n.Ask(ctx, id, req); err == nil && !refused(resp) {
-				return resp, nil
-			}
-			if errors.Is(err, errAlone) {
-				return nil, err
-			}
+		c := n.way.Load()
+		if c == nil {
+			return nil, errAlone
+		}
+		var resp kmsg.Response
+		if resp, err = c.Controller(ctx, req); err == nil && !refused(resp) {
+			return resp, nil
 		}
 		t := n.clock.NewTimer(controllerPause)
 		select {

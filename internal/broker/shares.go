@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/config"
-	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/record"
@@ -132,14 +130,7 @@ func (d *deadLetters) create(topic string, done func(int32, int, error)) {
 		t.Configs = append(t.Configs, cfg)
 	}
 	req.Topics = append(req.Topics, t)
-	d.ctl.Submit("create-dead-letter-topic", func(ctl *controller.Controller, img *metadata.Image, env controller.Env) controller.Records {
-		records, _ := ctl.CreateTopics(img, req, env)
-		return records
-	}, func(err error) {
-		if errors.Is(err, kerr.NotController) {
-			d.createElsewhere(req, done)
-			return
-		}
+	d.ctl.CreateTopics("create-dead-letter-topic", req, func(resp *kmsg.CreateTopicsResponse, err error) {
 		t := d.image().Topic(topic)
 		switch {
 		case err != nil:
@@ -149,25 +140,6 @@ func (d *deadLetters) create(topic string, done func(int32, int, error)) {
 		default:
 			done(d.existing(t))
 		}
-	})
-}
-
-// createElsewhere has the active controller on another node make the topic. It is looked for again a little later: this broker may not have
-// heard of it yet.
-func (d *deadLetters) createElsewhere(req *kmsg.CreateTopicsRequest, done func(int32, int, error)) {
-	topic := req.Topics[0].Topic
-	d.nodes.ToController(req, func(resp kmsg.Response) bool {
-		r, ok := resp.(*kmsg.CreateTopicsResponse)
-		return ok && len(r.Topics) > 0 && r.Topics[0].ErrorCode == kerr.NotController.Code
-	}, func(resp kmsg.Response, err error) {
-		if t := d.image().Topic(topic); t != nil {
-			done(d.existing(t))
-			return
-		}
-		if r, ok := resp.(*kmsg.CreateTopicsResponse); ok && err == nil && len(r.Topics) > 0 {
-			err = kerr.ErrorForCode(r.Topics[0].ErrorCode)
-		}
-		done(0, 0, wire.Errorf(kerr.UnknownTopicOrPartition, "the topic %s is not there yet: %v", topic, err))
 	})
 }
 
