@@ -16,7 +16,7 @@ func (l *Log) Append(batches []byte, o AppendOptions) (AppendInfo, error) {
 	return l.append(batches, o, true)
 }
 
-// AppendAsFollower writes batches as they came from the leader.
+// AppendAsFollower writes batches as they came from the leader of o.LeaderEpoch: offsets and epochs stay.
 func (l *Log) AppendAsFollower(batches []byte, o AppendOptions) (AppendInfo, error) {
 	o.Origin = Follower
 	return l.append(batches, o, false)
@@ -69,6 +69,9 @@ func (l *Log) appendLocked(batches []byte, o AppendOptions, cfg *Config, assign 
 	info := AppendInfo{FirstOffset: -1, LastOffset: -1, LogAppendTime: -1, LogStartOffset: -1, MaxTimestamp: record.NoTimestamp}
 	if l.broken != nil {
 		return info, nil, l.broken
+	}
+	if err := l.admits(o.LeaderEpoch, assign); err != nil {
+		return info, nil, err
 	}
 	if done, err := l.judge(batches, o, assign, &info); done || err != nil {
 		return info, nil, err

@@ -175,12 +175,15 @@ func (l *Log) retainBy(why string, due func(segs []*segment, i int) bool) {
 }
 
 // TruncateTo removes everything at and above offset, which a leader of a later epoch has not.
-func (l *Log) TruncateTo(offset int64) error {
+func (l *Log) TruncateTo(offset int64) error { return l.truncateTo(offset, anybody) }
+
+// truncateTo is TruncateTo; may is asked under mu, before anything is removed.
+func (l *Log) truncateTo(offset int64, may func() error) error {
 	if offset >= l.LogEnd().Offset {
 		return nil
 	}
 	if offset <= l.LogStartOffset() {
-		return l.TruncateFully(offset)
+		return l.truncateFully(offset, may)
 	}
 	l.pause()
 	defer l.resume()
@@ -199,6 +202,9 @@ func (l *Log) TruncateTo(offset int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.recount()
+	if err := may(); err != nil {
+		return err
+	}
 	segs, i := l.segmentOf(offset)
 	for j := len(segs) - 1; j > i; j-- {
 		if err := l.removeFiles(segs[j]); err != nil {
@@ -281,9 +287,15 @@ func (l *Log) resetTo(s *segment) error {
 }
 
 // TruncateFully empties the log and lets it begin at start.
-func (l *Log) TruncateFully(start int64) error {
+func (l *Log) TruncateFully(start int64) error { return l.truncateFully(start, anybody) }
+
+func (l *Log) truncateFully(start int64, may func() error) error {
 	l.pause()
 	defer l.resume()
+	// If it may not be after all, everything that the marker takes back from the journal must be in its segment.
+	if err := l.checkpoint(false); err != nil {
+		return err
+	}
 	if err := l.dir.Load().committer.truncate(l, 0); err != nil {
 		return l.offlineError(err)
 	}
@@ -295,6 +307,9 @@ func (l *Log) TruncateFully(start int64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.recount()
+	if err := may(); err != nil {
+		return err
+	}
 	if l.isUnborn.Load() {
 		if err := l.birth(); err != nil {
 			return l.refuseOrFail(err)

@@ -25,6 +25,7 @@ type Log struct {
 
 	asOpened      OffsetMeta // the end when the log was opened
 	cleanlyOpened bool       // and the files were whole then
+	checkpointed  int64      // high watermark of the checkpoint file then
 
 	mu          sync.Mutex // appends
 	end         OffsetMeta // the next batch goes here
@@ -35,6 +36,7 @@ type Log struct {
 	loose       bool        // the end of the log was appended without the committer: the journal alone would leave a hole before what follows
 	paused      bool        // appends wait for resumed
 	resumed     sync.Cond
+	role        role // who may append
 
 	moveMu sync.Mutex // one move at a time; before all other locks
 
@@ -60,6 +62,8 @@ type Log struct {
 	start     int64
 	open      []openTxn // transactions without a marker, by first offset
 	decided   []openTxn // with a marker that is not below the high watermark yet
+
+	decidedAtOpen []openTxn // those that recovery met
 
 	notifyMu sync.Mutex
 	listener Listener

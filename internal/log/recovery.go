@@ -84,7 +84,8 @@ func (m *Manager) openLog(d *dir, name string, tp TopicPartition, id [16]byte, c
 		l.asked.Store(true)
 	}
 	l.published, l.durable, l.hw = l.end, l.end, l.end
-	l.decided = nil // their markers lie below the high watermark
+	l.checkpointed = min(max(points.hw, l.start), l.end.Offset)
+	l.decidedAtOpen, l.decided = l.decided, nil // their markers lie below the high watermark, unless BeginHighWatermark says otherwise
 	return l, nil
 }
 

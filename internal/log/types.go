@@ -70,7 +70,7 @@ const (
 
 // AppendOptions go with one append.
 type AppendOptions struct {
-	// LeaderEpoch is written into the batches (not by AppendAsFollower).
+	// LeaderEpoch is written into the batches (not by AppendAsFollower), and must be that of the log's role where it has one.
 	LeaderEpoch int32
 	Origin      Origin
 	// Now is the wall time in milliseconds.
