@@ -179,7 +179,8 @@ func (l *Log) TruncateTo(offset int64) error { return l.truncateTo(offset, anybo
 
 // truncateTo is TruncateTo; may is asked under mu, before anything is removed.
 func (l *Log) truncateTo(offset int64, may func() error) error {
-	if offset >= l.LogEnd().Offset {
+	if end := l.LogEnd().Offset; offset >= end {
+		l.epochs.truncateEnd(end) // an epoch may begin here that has no record and that the leader does not know
 		return nil
 	}
 	if offset <= l.LogStartOffset() {

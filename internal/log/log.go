@@ -134,6 +134,9 @@ func (l *Log) SetHighWatermark(end OffsetMeta) {
 		return
 	}
 	l.hw = end
+	if d := l.dir.Load(); !d.pointsDirty.Load() {
+		d.pointsDirty.Store(true)
+	}
 	n := 0
 	for _, t := range l.decided {
 		if t.last >= end.Offset {

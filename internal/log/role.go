@@ -43,6 +43,7 @@ func (l *Log) Follow(epoch int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.role = role{epoch: epoch, exists: true}
+	l.epochs.truncateEnd(l.end.Offset) // of an epoch that this broker led without a record nobody else knows
 }
 
 // TruncateAsFollower is TruncateTo, unless the log has another role by now.
@@ -71,6 +72,15 @@ func (l *Log) BeginHighWatermark(at OffsetMeta) {
 	l.SetHighWatermark(at)
 }
 
+// SetFollowerHighWatermark is SetHighWatermark where only the offset is known: HighWatermark gives Nowhere as its place then. A follower
+// learns a high watermark for every few records, and seldom reads up to it.
+func (l *Log) SetFollowerHighWatermark(offset int64) {
+	l.SetHighWatermark(OffsetMeta{Offset: offset, SegmentBase: Nowhere, Position: Nowhere})
+}
+
+// Nowhere is the place of an offset that was not looked for; Position looks.
+const Nowhere = -1
+
 // RaiseStart moves the log start up to what the leader says, durably; records below go. Unlike DeleteRecords it may pass
 // the high watermark that this replica knows.
 func (l *Log) RaiseStart(to int64) error {
@@ -97,7 +107,7 @@ func (l *Log) Position(offset int64) (OffsetMeta, error) {
 			return end, nil
 		case offset == durable.Offset:
 			return durable, nil
-		case offset == hw.Offset:
+		case offset == hw.Offset && hw.SegmentBase >= 0:
 			return hw, nil
 		case offset < start || offset > end.Offset:
 			return OffsetMeta{}, wire.Errorf(kerr.OffsetOutOfRange, "%s holds offsets %d to %d, not %d", l.tp, start, end.Offset, offset)
