@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/replica/core"
 	"github.com/ottla/ottla/internal/wire"
 )
 
@@ -19,6 +20,7 @@ type FetchPartition struct {
 	CurrentLeaderEpoch int32 // -1: no check
 	LastFetchedEpoch   int32 // -1: no check for divergence (KIP-595)
 	MaxBytes           int32
+	LogStart           int64 // a follower's; -1 of others
 	Err                error // decided before the read (unknown topic, not authorised); answered as it is
 }
 
@@ -33,6 +35,9 @@ type FetchResult struct {
 	DivergingEpoch int32 // with DivergingEnd where the client's log left ours; -1 where it did not
 	DivergingEnd   int64
 
+	// PreferredReplica is a broker nearer to the reader, -1 for none; the reader goes there, so nothing was read (KIP-392).
+	PreferredReplica int32
+
 	start log.OffsetMeta // where the fetch offset lies, for the estimate of what has arrived since
 }
 
@@ -41,6 +46,14 @@ type FetchParams struct {
 	MinBytes, MaxBytes int32
 	MaxWait            time.Duration
 	ReadCommitted      bool
+	// Follower says that a replica fetches in order to have what it fetches: it reads up to the log's end.
+	Follower    bool
+	Replica     int32
+	BrokerEpoch int64 // of the replica; -1 where the request does not say
+	// AnyReplica says that the reader takes an answer from a follower (Fetch from version 11 on).
+	AnyReplica bool
+	// Rack is where a reader stands; "" where it does not say.
+	Rack string
 }
 
 // Fetch reads the partitions in order, at most MaxBytes in all but at least one batch of the first that has one (KIP-74),
@@ -49,7 +62,7 @@ type FetchParams struct {
 // parts is kept until done returns.
 func (m *Manager) Fetch(p FetchParams, parts []FetchPartition, done func([]FetchResult)) {
 	results, total, final := m.read(p, parts)
-	if final || m.draining.Load() || p.MaxWait <= 0 || total >= int(p.MinBytes) || len(parts) == 0 {
+	if final || m.draining.Load() || p.MaxWait <= 0 || total >= int(p.MinBytes) || len(parts) == 0 && !p.Follower {
 		done(results)
 		return
 	}
@@ -59,6 +72,11 @@ func (m *Manager) Fetch(p FetchParams, parts []FetchPartition, done func([]Fetch
 		d.start[i] = results[i].start
 		keys[i] = parts[i].TP
 		results[i].Slice.Release()
+	}
+	if p.Follower {
+		m.followers.park(d)
+		m.copies.TryCompleteElseWatch(d, min(p.MaxWait, FetchTimeoutMax), keys...)
+		return
 	}
 	m.fetches.TryCompleteElseWatch(d, min(p.MaxWait, FetchTimeoutMax), keys...)
 }
@@ -73,7 +91,7 @@ func (m *Manager) read(p FetchParams, parts []FetchPartition) (results []FetchRe
 		n := r.Slice.Len()
 		total += n
 		left = max(left-n, 0)
-		if r.Err != nil || r.DivergingEpoch >= 0 {
+		if r.Err != nil || r.DivergingEpoch >= 0 || r.PreferredReplica >= 0 {
 			final = true
 		}
 	}
@@ -81,25 +99,12 @@ func (m *Manager) read(p FetchParams, parts []FetchPartition) (results []FetchRe
 }
 
 func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne bool, r *FetchResult) {
-	r.HighWatermark, r.LastStable, r.LogStart, r.DivergingEpoch = -1, -1, -1, -1
+	r.HighWatermark, r.LastStable, r.LogStart, r.DivergingEpoch, r.PreferredReplica = -1, -1, -1, -1, -1
 	if f.Err != nil {
 		r.Err = f.Err
 		return
 	}
-	part, err := m.Get(f.TP)
-	if err != nil {
-		r.Err = err
-		return
-	}
-	if err := part.CheckEpoch(f.CurrentLeaderEpoch); err != nil {
-		r.Err = err
-		return
-	}
-	if err := part.Closed(); err != nil {
-		r.Err = err
-		return
-	}
-	l, err := part.Log()
+	part, l, err := m.reads(p, f)
 	if err != nil {
 		r.Err = err
 		return
@@ -107,7 +112,7 @@ func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne boo
 	hw, lso := l.HighWatermark(), l.LastStable()
 	r.HighWatermark, r.LastStable, r.LogStart = hw.Offset, lso.Offset, l.LogStartOffset()
 	if f.LastFetchedEpoch >= 0 {
-		epoch, end := l.EpochEnd(f.LastFetchedEpoch, hw)
+		epoch, end := l.EpochEnd(f.LastFetchedEpoch, l.LogEnd())
 		if epoch < 0 || end < 0 {
 			r.Err = wire.Errorf(kerr.OffsetOutOfRange, "%s-%d: no epoch at or below %d is known", f.TP.Topic, f.TP.Partition, f.LastFetchedEpoch)
 			return
@@ -117,9 +122,49 @@ func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne boo
 			return
 		}
 	}
+	switch {
+	case p.Follower:
+		m.readFollower(p, f, part, l, left, minOne, r)
+	case p.Rack != "" && part.Leads():
+		if r.PreferredReplica = part.nearest(p.Rack, f.FetchOffset); r.PreferredReplica < 0 {
+			readCommitted(p, f, l, hw, lso, left, minOne, r)
+		}
+	default:
+		readCommitted(p, f, l, hw, lso, left, minOne, r)
+	}
+}
+
+// reads finds what a fetch may read from: the leader's log, or for a reader who does not insist that of an in-sync follower (KIP-392).
+func (m *Manager) reads(p FetchParams, f *FetchPartition) (*Partition, *log.Log, error) {
+	part, err := m.Replica(f.TP)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !part.Leads() && (!p.AnyReplica || !part.servesReaders()) {
+		return nil, nil, part.notLeader()
+	}
+	if err := part.CheckEpoch(f.CurrentLeaderEpoch); err != nil {
+		return nil, nil, err
+	}
+	if err := part.Closed(); err != nil {
+		return nil, nil, err
+	}
+	l, err := part.Log()
+	return part, l, err
+}
+
+// readCommitted is a reader's read: up to the high watermark, or the last stable offset.
+func readCommitted(p FetchParams, f *FetchPartition, l *log.Log, hw, lso log.OffsetMeta, left int, minOne bool, r *FetchResult) {
 	bound := hw
 	if p.ReadCommitted {
 		bound = lso
+	}
+	if bound.SegmentBase < 0 {
+		var err error
+		if bound, err = l.Position(bound.Offset); err != nil {
+			r.Err = err
+			return
+		}
 	}
 	from, err := l.Visible(f.FetchOffset, bound)
 	if err != nil {
@@ -142,6 +187,37 @@ func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne boo
 	}
 }
 
+// readFollower is a follower's: up to the end of the log, before this broker's own disk has it (rule R3), and its offset is what the
+// follower's disk has.
+func (m *Manager) readFollower(p FetchParams, f *FetchPartition, part *Partition, l *log.Log, left int, minOne bool, r *FetchResult) {
+	end := l.LogEnd()
+	limit := min(left, int(f.MaxBytes))
+	s, err := l.Read(f.FetchOffset, limit, end, minOne)
+	if err != nil {
+		r.Err = err
+		return
+	}
+	at := end
+	if s.Len() > 0 {
+		at = log.OffsetMeta{Offset: f.FetchOffset, SegmentBase: s.SegmentBase(), Position: s.Position()}
+	} else if f.FetchOffset < end.Offset {
+		if at, err = l.Position(f.FetchOffset); err != nil {
+			r.Err = err
+			return
+		}
+	}
+	if !part.fetched(l, core.Fetch{Replica: p.Replica, BrokerEpoch: p.BrokerEpoch, End: core.End(at), LogStart: f.LogStart}) {
+		s.Release()
+		r.Err = wire.Errorf(kerr.NotLeaderForPartition, "broker %d has no copy of %s-%d, as far as broker %d knows", p.Replica, f.TP.Topic, f.TP.Partition, m.node)
+		return
+	}
+	r.Slice, r.start = s, end
+	if s.Len() > 0 {
+		r.start = at
+	}
+	r.HighWatermark = l.HighWatermark().Offset
+}
+
 // delayedFetch waits in the purgatory under each of its partitions.
 type delayedFetch struct {
 	m      *Manager
@@ -150,12 +226,17 @@ type delayedFetch struct {
 	start  []log.OffsetMeta
 	done   func([]FetchResult)
 	fired  atomic.Bool
+	tries  atomic.Int32
 }
 
 // TryComplete answers when enough has arrived, or something happened to a partition that the client must hear of. It only
 // compares positions; the read itself runs on its own goroutine, because this is called from the commit thread.
 func (d *delayedFetch) TryComplete() bool {
 	if d.fired.Load() {
+		return true
+	}
+	if d.params.Follower && d.params.MinBytes <= 1 && d.tries.Add(1) > 2 {
+		d.finish() // after those around its parking, a try means that one of its partitions has got something
 		return true
 	}
 	arrived := 0
@@ -182,8 +263,11 @@ func (d *delayedFetch) TryComplete() bool {
 // arrived is how many bytes the partition has gained since the fetch was parked; MaxInt where the fetch must end now.
 func (d *delayedFetch) arrived(i int) int {
 	f := &d.parts[i]
-	part, err := d.m.Get(f.TP)
+	part, err := d.m.Replica(f.TP)
 	if err != nil || part.Closed() != nil || part.CheckEpoch(f.CurrentLeaderEpoch) != nil {
+		return math.MaxInt
+	}
+	if !part.Leads() && (!d.params.AnyReplica || !part.servesReaders()) {
 		return math.MaxInt
 	}
 	l := part.opened.Load()
@@ -191,7 +275,10 @@ func (d *delayedFetch) arrived(i int) int {
 		return 0
 	}
 	bound := l.HighWatermark()
-	if d.params.ReadCommitted {
+	switch {
+	case d.params.Follower:
+		bound = l.LogEnd()
+	case d.params.ReadCommitted:
 		bound = l.LastStable()
 	}
 	start := d.start[i]
@@ -200,6 +287,8 @@ func (d *delayedFetch) arrived(i int) int {
 		return math.MaxInt
 	case bound.Offset <= start.Offset:
 		return 0
+	case bound.SegmentBase < 0:
+		return int(bound.Offset - start.Offset) // a follower's, whose place nobody has looked for: at least a byte a record
 	case bound.SegmentBase != start.SegmentBase:
 		return math.MaxInt
 	default:
@@ -213,6 +302,9 @@ func (d *delayedFetch) Expire() { d.finish() }
 func (d *delayedFetch) finish() {
 	if !d.fired.CompareAndSwap(false, true) {
 		return
+	}
+	if d.params.Follower {
+		d.m.followers.leave(d)
 	}
 	d.m.running.Add(1)
 	go func() {

@@ -15,10 +15,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/log"
+	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/purgatory"
+	"github.com/ottla/ottla/internal/replica/core"
 	"github.com/ottla/ottla/internal/timewheel"
 	"github.com/ottla/ottla/internal/wire"
 )
@@ -33,6 +37,25 @@ type Options struct {
 	TopicConfig func(topic string) log.Config
 	// OnCommitted is told of every high watermark that moved (the coordinators listen). It must not block.
 	OnCommitted func(tp log.TopicPartition, highWatermark int64)
+
+	// What follows is for a broker that is not alone; each may be left out.
+
+	Node  int32
+	Clock clock.Clock // the real one where it is nil
+	// Image is the newest metadata.
+	Image func() *metadata.Image
+	// Replication gives the settings of a topic's in-sync replicas, from the newest metadata.
+	Replication func(topic string) core.Settings
+	// Fetching gives the settings of this broker's fetchers.
+	Fetching func() Fetching
+	// BrokerEpoch is the epoch of this broker's registration.
+	BrokerEpoch func() int64
+	// Ask sends a request to another broker and waits for its answer. Requests of one lane are answered in order.
+	Ask func(ctx context.Context, node int32, lane string, req kmsg.Request) (kmsg.Response, error)
+	// RackAware says whether readers are sent to a replica in their rack (replica.selector.class).
+	RackAware func() bool
+	// AlterPartition asks the active controller.
+	AlterPartition func(ctx context.Context, req *kmsg.AlterPartitionRequest) (*kmsg.AlterPartitionResponse, error)
 }
 
 // Manager holds the replicas of this broker.
@@ -42,7 +65,21 @@ type Manager struct {
 	logger      *slog.Logger
 	topicConfig func(topic string) log.Config
 	onCommitted func(tp log.TopicPartition, highWatermark int64)
-	fetches     *purgatory.Purgatory[log.TopicPartition]
+	fetches     *purgatory.Purgatory[log.TopicPartition] // of readers, who wait for the high watermark
+	copies      *purgatory.Purgatory[log.TopicPartition] // of followers, who wait for the log's end
+
+	node             int32
+	clock            clock.Clock
+	born             time.Time
+	image            func() *metadata.Image
+	topicReplication func(topic string) core.Settings
+	fetching         func() Fetching
+	brokerEpoch      func() int64
+	ask              func(ctx context.Context, node int32, lane string, req kmsg.Request) (kmsg.Response, error)
+	rackAware        func() bool
+	followers        followers
+	isr              isrManager
+	fetchers         fetchers
 
 	mu       sync.RWMutex
 	parts    map[log.TopicPartition]*Partition
@@ -61,34 +98,33 @@ type Manager struct {
 // NewManager makes a manager of no partitions.
 func NewManager(o Options) *Manager {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Manager{
+	m := &Manager{
 		ctx: ctx, cancel: cancel,
 		logs: o.Logs, wheel: o.Wheel, logger: o.Logger, topicConfig: o.TopicConfig, onCommitted: o.OnCommitted,
 		fetches: purgatory.New[log.TopicPartition]("fetch", o.Wheel, o.Registerer),
+		copies:  purgatory.New[log.TopicPartition]("replica fetch", o.Wheel, o.Registerer),
 		parts:   map[log.TopicPartition]*Partition{}, leaving: map[log.TopicPartition]*deletion{},
+		node: o.Node, clock: o.Clock, image: o.Image, topicReplication: o.Replication, fetching: o.Fetching, brokerEpoch: o.BrokerEpoch, ask: o.Ask, rackAware: o.RackAware,
 	}
+	if m.clock == nil {
+		m.clock = clock.Real{}
+	}
+	if m.fetching == nil {
+		m.fetching = func() Fetching { return DefaultFetching() }
+	}
+	if m.brokerEpoch == nil {
+		m.brokerEpoch = func() int64 { return -1 }
+	}
+	m.born = m.clock.Now()
+	m.followers.parked = map[int32]map[*delayedFetch]struct{}{}
+	m.fetchers.running = map[fetcherKey]*fetcher{}
+	m.isr.m, m.isr.alter = m, o.AlterPartition
+	return m
 }
 
 func (m *Manager) committed(tp log.TopicPartition, hw int64) {
 	if m.onCommitted != nil {
 		m.onCommitted(tp, hw)
-	}
-}
-
-// Lead makes this broker the leader of a partition in the given epoch, or moves a partition it leads to that epoch.
-// The log is not touched until somebody uses it.
-func (m *Manager) Lead(tp log.TopicPartition, topicID [16]byte, epoch int32) {
-	m.mu.Lock()
-	p := m.parts[tp]
-	if p == nil || p.topicID != topicID {
-		p = &Partition{m: m, tp: tp, topicID: topicID, after: m.leaving[tp]}
-		m.parts[tp] = p
-	}
-	m.mu.Unlock()
-	if old := p.leaderEpoch.Swap(epoch); old != epoch {
-		if l := p.opened.Load(); l != nil {
-			l.SetLeaderEpoch(epoch, l.LogEnd().Offset)
-		}
 	}
 }
 
@@ -120,6 +156,7 @@ func (m *Manager) Drop(tp log.TopicPartition) {
 		}
 	}
 	m.mu.Unlock()
+	m.follow(p, p.state.Load(), nil)
 	p.shut(wire.Errorf(kerr.UnknownTopicOrPartition, "%s-%d was deleted", tp.Topic, tp.Partition))
 	if start {
 		go m.deleteDropped()
@@ -159,47 +196,62 @@ func (m *Manager) deleteDropped() {
 
 // UpdateConfig hands the newest settings of a topic to its open logs.
 func (m *Manager) UpdateConfig(topic string) {
-	var open []*log.Log
+	var open []*Partition
 	m.mu.RLock()
 	for tp, p := range m.parts {
-		if l := p.opened.Load(); l != nil && tp.Topic == topic {
-			open = append(open, l)
+		if p.opened.Load() != nil && tp.Topic == topic {
+			open = append(open, p)
 		}
 	}
 	m.mu.RUnlock()
 	cfg := m.topicConfig(topic)
-	for _, l := range open {
-		l.UpdateConfig(cfg)
+	for _, p := range open {
+		p.opened.Load().UpdateConfig(cfg)
+		p.configure()
 	}
 }
 
 // UpdateAllConfigs hands the newest settings to every open log, after the broker's own defaults have changed.
 func (m *Manager) UpdateAllConfigs() {
 	m.mu.RLock()
-	open := make(map[string][]*log.Log)
+	open := make(map[string][]*Partition)
 	for tp, p := range m.parts {
-		if l := p.opened.Load(); l != nil {
-			open[tp.Topic] = append(open[tp.Topic], l)
+		if p.opened.Load() != nil {
+			open[tp.Topic] = append(open[tp.Topic], p)
 		}
 	}
 	m.mu.RUnlock()
-	for topic, logs := range open {
+	for topic, parts := range open {
 		cfg := m.topicConfig(topic)
-		for _, l := range logs {
-			l.UpdateConfig(cfg)
+		for _, p := range parts {
+			p.opened.Load().UpdateConfig(cfg)
+			p.configure()
 		}
 	}
 }
 
 // Get is the partition this broker leads under that name.
 func (m *Manager) Get(tp log.TopicPartition) (*Partition, error) {
+	p, err := m.Replica(tp)
+	if err == nil && !p.Leads() {
+		return nil, p.notLeader()
+	}
+	return p, err
+}
+
+// Replica is this broker's copy of a partition, whoever leads it.
+func (m *Manager) Replica(tp log.TopicPartition) (*Partition, error) {
 	m.mu.RLock()
 	p := m.parts[tp]
 	m.mu.RUnlock()
-	if p == nil {
+	switch {
+	case p != nil:
+		return p, nil
+	case m.image != nil && m.image().Partition(tp.Topic, tp.Partition) != nil:
+		return nil, wire.Errorf(kerr.NotLeaderForPartition, "broker %d has no copy of %s-%d; refresh metadata", m.node, tp.Topic, tp.Partition)
+	default:
 		return nil, kerr.UnknownTopicOrPartition
 	}
-	return p, nil
 }
 
 // Partitions are all replicas of this broker, in no order.
@@ -237,7 +289,7 @@ func (m *Manager) OpenAll(ctx context.Context, parallel int) error {
 		if ctx.Err() != nil {
 			break
 		}
-		p, err := m.Get(e.TopicPartition)
+		p, err := m.Replica(e.TopicPartition)
 		if err != nil || p.topicID != e.TopicID {
 			continue
 		}
@@ -257,6 +309,7 @@ func (m *Manager) Drain() {
 	m.draining.Store(true)
 	for _, p := range m.Partitions() {
 		m.fetches.Touch(p.tp)
+		m.copies.Touch(p.tp)
 	}
 }
 
@@ -266,6 +319,7 @@ func (m *Manager) Close() {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
+	m.isr.close()
 	for _, p := range m.Partitions() {
 		p.shut(wire.Errorf(kerr.NotLeaderForPartition, "the broker is shutting down"))
 	}

@@ -41,7 +41,7 @@ const moveInline = 16 << 20
 
 // Move begins to move a replica to another log dir.
 func (m *Manager) Move(tp log.TopicPartition, dir string) error {
-	p, err := m.Get(tp)
+	p, err := m.Replica(tp)
 	if err != nil {
 		return err
 	}
