@@ -21,7 +21,7 @@ import (
 // Produce: v3-13.
 //
 // Ordered half: validate each partition's batch, append it. Parked half: answer when every partition's high watermark has
-// passed what was appended (acks=all and acks=1 alike: this broker's disk is the promise), or the timeout has.
+// passed what was appended (acks=all), or this broker's disk has it (acks=1), or the timeout has passed.
 // acks=0 has no answer; an error closes the connection, which is all the client can notice.
 // v7: zstd. v8: record errors and messages. v13: topics by id (KIP-516).
 
@@ -80,7 +80,11 @@ func (c *produceCall) proceed() {
 	waiting := c.waiting
 	delayed := c.Replicas.DelayProduce(len(waiting), c.answer)
 	for i := range waiting {
-		waiting[i].part.Wait(waiting[i].upTo, delayed, i)
+		if c.req.Acks == 1 {
+			waiting[i].part.WaitLocal(waiting[i].upTo, delayed, i)
+		} else {
+			waiting[i].part.Wait(waiting[i].upTo, delayed, i)
+		}
 	}
 	delayed.Arm(max(time.Duration(c.req.TimeoutMs)*time.Millisecond, ownDiskWait))
 }
@@ -174,6 +178,11 @@ func (c *produceCall) appendOne(topic *metadata.Topic, p *wire.ProducePartition,
 	part, err := c.Replicas.Get(log.TopicPartition{Topic: topic.Name, Partition: p.Index})
 	if err != nil {
 		return err
+	}
+	if c.req.Acks == -1 {
+		if err := part.EnoughInSync(); err != nil {
+			return err
+		}
 	}
 	res, err := record.Validate(p.Records, opts)
 	if err != nil {

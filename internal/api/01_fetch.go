@@ -19,7 +19,8 @@ import (
 //
 // Ordered half: find the session (KIP-227), resolve topics, read. Parked half: answer once enough bytes are committed or the
 // wait is over. Records go out as file ranges. v12: epochs of the reader's log (KIP-595). v13: topics by id (KIP-516).
-// v15: the replica's epoch (KIP-903). Followers are not served: this broker has no replicas elsewhere.
+// v11: the rack of a reader, who may be sent to a nearer replica (KIP-392). v15: the replica's epoch (KIP-903). Replicas are served on the
+// listener of the cluster only, and read up to the end of the log; elsewhere a replica id is refused.
 
 type fetchCall struct {
 	Call
@@ -47,10 +48,21 @@ func fetch(s *Server, r *network.Request) error {
 		return nil
 	}
 	c.collect()
-	session, err := s.Sessions.Begin(s.Clock.Now(), c.req.SessionID, c.req.SessionEpoch, c.Version >= 13, c.named, c.forgot)
+	follower := c.req.ReplicaID >= 0
+	if follower && !s.ofCluster(r.Conn) {
+		c.refuse(wire.Errorf(kerr.ClusterAuthorizationFailed, "a replica fetched on a listener that is none of the cluster's"))
+		return nil
+	}
+	sessions := s.Sessions
+	if follower {
+		sessions = s.ReplicaSessions
+		if c.req.SessionEpoch == fetchsession.EpochFinal && len(c.named) == 0 {
+			s.Replicas.ReleaseFollower(c.req.ReplicaID)
+		}
+	}
+	session, err := sessions.Begin(s.Clock.Now(), c.req.SessionID, c.req.SessionEpoch, c.Version >= 13, c.named, c.forgot)
 	if err != nil {
-		c.resp = wire.FetchResponse{Topics: c.resp.Topics[:0], ErrorCode: wire.CodeOf(err)}
-		c.send(nil)
+		c.refuse(err)
 		return nil
 	}
 	c.session = session
@@ -62,9 +74,16 @@ func fetch(s *Server, r *network.Request) error {
 	p := replica.FetchParams{
 		MinBytes: min(c.req.MinBytes, maxBytes), MaxBytes: maxBytes,
 		MaxWait: time.Duration(c.req.MaxWaitMs) * time.Millisecond, ReadCommitted: c.req.IsolationLevel == 1,
+		Follower: follower, Replica: c.req.ReplicaID, BrokerEpoch: c.req.ReplicaEpoch, AnyReplica: !follower && c.Version >= 11, Rack: c.req.RackID,
 	}
 	s.Replicas.Fetch(p, c.parts, c.answer)
 	return nil
+}
+
+// refuse answers with an error of the whole request.
+func (c *fetchCall) refuse(err error) {
+	c.resp = wire.FetchResponse{Topics: c.resp.Topics[:0], ErrorCode: wire.CodeOf(err)}
+	c.send(nil)
 }
 
 // collect turns the request's topics into the session's partitions.
@@ -96,7 +115,7 @@ func (c *fetchCall) resolve() {
 	var topic *metadata.Topic
 	for i := range c.session.Partitions {
 		p := &c.session.Partitions[i]
-		f := replica.FetchPartition{FetchOffset: p.FetchOffset, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch, MaxBytes: p.MaxBytes}
+		f := replica.FetchPartition{FetchOffset: p.FetchOffset, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch, MaxBytes: p.MaxBytes, LogStart: p.LogStartOffset}
 		if c.Version >= 13 {
 			if topic == nil || topic.ID != p.TopicID {
 				topic = img.TopicByID(p.TopicID)
@@ -109,9 +128,6 @@ func (c *fetchCall) resolve() {
 			f.Err = kerr.UnknownTopicID
 		case topic == nil || topic.Partition(p.Partition) == nil:
 			f.Err = kerr.UnknownTopicOrPartition
-		case c.req.ReplicaID >= 0:
-			f.Err = wire.Errorf(kerr.NotLeaderForPartition, "replica %d is none of %s-%d", c.req.ReplicaID, topic.Name, p.Partition)
-			f.TP, f.TopicID = log.TopicPartition{Topic: topic.Name, Partition: p.Partition}, topic.ID
 		default:
 			f.TP, f.TopicID = log.TopicPartition{Topic: topic.Name, Partition: p.Partition}, topic.ID
 		}
@@ -123,7 +139,7 @@ func (c *fetchCall) resolve() {
 func (c *fetchCall) answer(results []replica.FetchResult) {
 	include := c.session.Finish(func(i int) fetchsession.Answer {
 		r := &results[i]
-		return fetchsession.Answer{HighWatermark: r.HighWatermark, LogStart: r.LogStart, Bytes: r.Slice.Len(), Error: r.Err != nil, Diverging: r.DivergingEpoch >= 0}
+		return fetchsession.Answer{HighWatermark: r.HighWatermark, LogStart: r.LogStart, Bytes: r.Slice.Len(), Error: r.Err != nil || r.PreferredReplica >= 0, Diverging: r.DivergingEpoch >= 0}
 	})
 	c.resp = wire.FetchResponse{Topics: c.resp.Topics[:0], SessionID: c.session.SessionID()}
 	var withRecords []*replica.FetchResult // in the order of the answer
@@ -152,8 +168,8 @@ func (c *fetchCall) answer(results []replica.FetchResult) {
 func (c *fetchCall) partition(f *replica.FetchPartition, index int32, r *replica.FetchResult) wire.FetchPartitionResponse {
 	out := wire.FetchPartitionResponse{Index: index, HighWatermark: r.HighWatermark, LastStableOffset: r.LastStable, LogStartOffset: r.LogStart}
 	if c.Version >= 11 {
-		none := int32(-1)
-		out.PreferredReadReplica = &none
+		preferred := r.PreferredReplica
+		out.PreferredReadReplica = &preferred
 	}
 	if r.Err != nil {
 		out.ErrorCode = wire.CodeOf(r.Err)

@@ -91,8 +91,17 @@ func (c *Call) listOffset(tp log.TopicPartition, p *kmsg.ListOffsetsRequestTopic
 		return err
 	}
 	bound := l.HighWatermark()
-	if q.IsolationLevel == 1 {
-		bound = l.LastStable()
+	switch {
+	case q.ReplicaID >= 0 && c.ofCluster(c.Req.Conn): // a follower asks what there is, not what is committed
+		bound = l.LogEnd()
+	case p.Timestamp == earliestTimestamp || p.Timestamp == earliestLocalTimestamp:
+	default:
+		if err := part.CaughtUp(); err != nil {
+			return oldOffsetError(c.Version, err)
+		}
+		if q.IsolationLevel == 1 {
+			bound = l.LastStable()
+		}
 	}
 	switch p.Timestamp {
 	case latestTimestamp:
@@ -107,6 +116,14 @@ func (c *Call) listOffset(tp log.TopicPartition, p *kmsg.ListOffsetsRequestTopic
 		return c.byTime(l, p.Timestamp, bound, out)
 	}
 	return nil
+}
+
+// oldOffsetError is the error for clients that do not know OFFSET_NOT_AVAILABLE.
+func oldOffsetError(version int16, err error) error {
+	if version < 5 {
+		return kerr.LeaderNotAvailable
+	}
+	return err
 }
 
 func (c *Call) byTime(l *log.Log, ts int64, bound log.OffsetMeta, out *kmsg.ListOffsetsResponseTopicPartition) error {

@@ -44,6 +44,6 @@ func (c *Call) epochEnd(tp log.TopicPartition, p *kmsg.OffsetForLeaderEpochReque
 	if err != nil {
 		return err
 	}
-	out.LeaderEpoch, out.EndOffset = l.EpochEnd(p.LeaderEpoch, l.HighWatermark())
+	out.LeaderEpoch, out.EndOffset = l.EpochEnd(p.LeaderEpoch, l.LogEnd())
 	return nil
 }

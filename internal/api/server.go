@@ -92,6 +92,8 @@ type Deps struct {
 	Markers         Markers
 	Appends         Lanes // of produce requests that had to wait, by producer
 	Sessions        *fetchsession.Cache
+	// ReplicaSessions are those of other brokers' fetchers, which no client's session drives out.
+	ReplicaSessions *fetchsession.Cache
 	Shares          *sharefetch.Manager
 	ShareStates     *sharestate.Client
 	ProducerIDs     ProducerIDs

@@ -13,6 +13,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,6 +65,7 @@ type Broker struct {
 	loop      *loop.Loop
 	feed      *feed.Feed // the metadata log for other nodes
 	cluster   *cluster
+	life      atomic.Pointer[lifecycle]
 	follows   bool // this node is no voter: it follows the metadata log of others
 	server    *network.Server
 	api       *api.Server // set before the server starts
@@ -141,6 +143,8 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	var shares *sharefetch.Manager
 	replicas := replica.NewManager(replica.Options{
 		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
+		Node: node, Clock: o.Clock, Image: image, Replication: settings.replication, Fetching: settings.fetching, RackAware: settings.rackAware,
+		BrokerEpoch: b.brokerEpoch, Ask: b.askReplica, AlterPartition: b.alterPartition,
 		OnCommitted: func(tp log.TopicPartition, hw int64) {
 			coords.committed(tp, hw)
 			shares.Committed(tp)
@@ -177,6 +181,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		return err
 	}
 	life := newLifecycle(b.cluster, o, b.registration(o, node))
+	b.life.Store(life)
 	if !b.follows {
 		b.setStraysAside(replicas)
 		epoch, err := b.register(ctx, life.r, brain)
@@ -188,7 +193,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	server := api.New(api.Deps{
 		NodeID: node, Image: image, Values: settings.broker, TopicValues: settings.topic, Controller: brain, Cluster: b.cluster, Quorum: b.store, Feed: b.feed, ClusterListener: clusterListener(o), Replicas: replicas, Logs: logs,
 		Groups: coords.groups, Txns: coords.txns, Joins: coords.joins, Markers: coords.ends, Appends: &coords.appends, Shares: shares, ShareStates: coords.shareStates,
-		Sessions:    fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, func() int32 { return int32(random32() & math.MaxInt32) }),
+		Sessions: fetchsession.NewCache(int(config.MaxIncrementalFetchSessionCacheSlots.Get(o.Values)), 2*time.Minute, sessionID), ReplicaSessions: fetchsession.NewCache(math.MaxInt16, 2*time.Minute, sessionID),
 		ProducerIDs: &producerIDs{ctl: brain, nodes: others, node: node, epoch: life.epoch.Load},
 		Loggers:     newLoggers(o.Level), Telemetry: pushed, Clock: o.Clock, Logger: o.Logger, Advertised: advertised(o),
 	})
@@ -260,6 +265,8 @@ func clusterListener(o Options) string {
 	}
 	return o.Listeners[0].Name
 }
+
+func sessionID() int32 { return int32(random32() & math.MaxInt32) }
 
 // limit reads a bound whose largest value means that there is none.
 func limit[T int32 | int](n T) int {

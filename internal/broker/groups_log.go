@@ -9,6 +9,7 @@ import (
 	"github.com/ottla/ottla/internal/coordinator"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/replica"
+	"github.com/ottla/ottla/internal/wire"
 )
 
 // coordinatorLog is a coordinator topic's way to its partitions on this broker.
@@ -35,11 +36,14 @@ func (c *coordinatorLog) Append(partition, leaderEpoch int32, batch []byte, o co
 	if p.LeaderEpoch() != leaderEpoch {
 		return 0, kerr.NotLeaderForPartition
 	}
+	if err := p.EnoughInSync(); err != nil {
+		return 0, coordinator.Refused(wire.Errorf(kerr.CoordinatorNotAvailable, "%v", err))
+	}
 	origin := log.Coordinator
 	if o.Marker {
 		origin = log.Control
 	}
-	info, err := p.Append(batch, log.AppendOptions{Origin: origin, Now: c.clock.Now().UnixMilli(), TransactionVersion: o.TransactionVersion})
+	info, err := p.AppendIn(leaderEpoch, batch, log.AppendOptions{Origin: origin, Now: c.clock.Now().UnixMilli(), TransactionVersion: o.TransactionVersion})
 	if err != nil {
 		if errors.Is(err, kerr.InvalidProducerEpoch) || errors.Is(err, kerr.OutOfOrderSequenceNumber) || errors.Is(err, kerr.TransactionCoordinatorFenced) || errors.Is(err, kerr.InvalidTxnState) {
 			err = coordinator.Refused(err)

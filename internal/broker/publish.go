@@ -36,7 +36,7 @@ func (p *settingsPublisher) OnMetadata(delta *metadata.Delta, img *metadata.Imag
 	}
 }
 
-// replicaPublisher makes the broker lead what the metadata says it leads.
+// replicaPublisher gives each of the broker's replicas the role that the metadata gives it.
 type replicaPublisher struct {
 	node     int32
 	replicas *replica.Manager
@@ -47,11 +47,10 @@ func (p *replicaPublisher) Name() string { return "replicas" }
 func (p *replicaPublisher) OnMetadata(delta *metadata.Delta, _ *metadata.Image) {
 	for _, c := range delta.Local(p.node) {
 		tp := log.TopicPartition{Topic: c.Topic.Name, Partition: c.Partition}
-		switch {
-		case c.New == nil:
+		if c.New == nil {
 			p.replicas.Drop(tp)
-		case c.New.Leader == p.node:
-			p.replicas.Lead(tp, c.Topic.ID, c.New.LeaderEpoch)
+		} else {
+			p.replicas.Set(tp, c.Topic.ID, c.New)
 		}
 	}
 	for _, r := range delta.Configs() {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/record"
+	"github.com/ottla/ottla/internal/replica"
+	"github.com/ottla/ottla/internal/replica/core"
 )
 
 // settings are the broker's values under the newest metadata, and those of every topic, worked out at first use.
@@ -82,6 +85,29 @@ func (s *settings) logConfig(topic string) log.Config {
 		c.TimestampType = record.LogAppendTime
 	}
 	return c
+}
+
+// replication is what a topic's settings mean to its in-sync replicas.
+func (s *settings) replication(topic string) core.Settings {
+	v := s.broker()
+	return core.Settings{
+		MinISR: int(config.TopicMinInsyncReplicas.Get(s.topic(topic))), LagMax: ms(config.ReplicaLagTimeMaxMs.Get(v)), ShedAfter: ms(int64(config.ReplicaShedMs.Get(v))),
+	}
+}
+
+// fetching is how this broker copies from others.
+func (s *settings) fetching() replica.Fetching {
+	v := s.broker()
+	return replica.Fetching{
+		Fetchers: int(config.NumReplicaFetchers.Get(v)), WaitMax: ms(int64(config.ReplicaFetchWaitMaxMs.Get(v))), MinBytes: int32(config.ReplicaFetchMinBytes.Get(v)),
+		PartitionMaxByte: int32(config.ReplicaFetchMaxBytes.Get(v)), ResponseMaxBytes: int32(config.ReplicaFetchResponseMaxBytes.Get(v)),
+		BackoffMax: ms(int64(config.ReplicaFetchBackoffMs.Get(v))),
+	}
+}
+
+// rackAware says whether readers are sent to replicas of their rack.
+func (s *settings) rackAware() bool {
+	return strings.HasSuffix(config.ReplicaSelectorClass.Get(s.broker()), "RackAwareReplicaSelector")
 }
 
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
