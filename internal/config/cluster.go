@@ -2,6 +2,8 @@ package config
 
 // Settings of clusters of several brokers.
 var (
+	ControllerQuorumBootstrapServers = list("controller.quorum.bootstrap.servers", "", nonEmptyList(), high, readOnly,
+		"Addresses of controllers, host:port, of a cluster that this broker joins. Not set, this broker is its own controller.")
 	BrokerHeartbeatIntervalMs = integer("broker.heartbeat.interval.ms", "2000", nil, medium, readOnly,
 		"Milliseconds between two heartbeats of a broker to the active controller.")
 	BrokerSessionTimeoutMs = integer("broker.session.timeout.ms", "9000", nil, medium, readOnly,

@@ -73,7 +73,7 @@ func follow(t *testing.T, cluster, controller string, node int32, next int64) (*
 }
 
 func admin(t *testing.T, b *peer.Broker) *kadm.Client {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addr))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.MetadataMinAge(50*time.Millisecond), kgo.MetadataMaxAge(200*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}

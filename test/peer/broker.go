@@ -106,6 +106,9 @@ func (b *Broker) Kill() { b.proc.kill() }
 
 // Alive says whether the process still runs.
 func (b *Broker) Alive() bool {
+	if b.proc == nil {
+		return false
+	}
 	select {
 	case <-b.proc.done:
 		return false
