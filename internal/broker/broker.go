@@ -66,6 +66,7 @@ type Broker struct {
 	feed      *feed.Feed // the metadata log for other nodes
 	cluster   *cluster
 	life      atomic.Pointer[lifecycle]
+	guest     bool // the cluster's controllers are other processes than its brokers, as with Apache Kafka
 	follows   bool // this node is no voter: it follows the metadata log of others
 	server    *network.Server
 	api       *api.Server // set before the server starts

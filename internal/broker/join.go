@@ -43,6 +43,9 @@ func (b *Broker) identify(ctx context.Context, o Options) (identity, error) {
 	if err != nil {
 		return id, err
 	}
+	if len(config.ControllerQuorumBootstrapServers.Get(o.Values)) > 0 {
+		return b.identifyGuest(ctx, o, id, meta)
+	}
 	if known && meta.ClusterID != "" {
 		if meta.NodeID >= 0 {
 			id.node = meta.NodeID
@@ -171,16 +174,21 @@ func (b *Broker) takePart(ctx context.Context, o Options, life *lifecycle, repli
 // observe makes the observer of a node that is no voter.
 func (b *Broker) observe(o Options, node int32) {
 	bootstrap := append([]string{}, o.Join...)
+	bootstrap = append(bootstrap, config.ControllerQuorumBootstrapServers.Get(o.Values)...)
 	for _, br := range b.store.Image().Brokers() {
-		if e, ok := br.Endpoint(b.cluster.listener); ok && br.ID != node {
+		if e, ok := br.Endpoint(b.cluster.listener); ok && br.ID != node && !b.guest {
 			bootstrap = append(bootstrap, net.JoinHostPort(e.Host, fmt.Sprint(e.Port)))
 		}
+	}
+	address := b.cluster.address
+	if b.guest { // its controllers are no brokers, though they may have the same ids
+		address = nil
 	}
 	b.cluster.observer = observer.New(observer.Options{
 		Node: node, Directory: b.store.Voter(), ClusterID: b.clusterID, Bootstrap: bootstrap, Clock: o.Clock, Logger: o.Logger,
 		Ask: func(ctx context.Context, to observer.Node, req kmsg.Request) (kmsg.Response, error) {
 			return b.cluster.peers.Request(ctx, peer.Target{Node: to.ID, Addr: to.Addr, Lane: "metadata"}, req)
 		},
-		Address: b.cluster.address, Log: followed{b.store, b.loop},
+		Address: address, Log: followed{b.store, b.loop},
 	}, b.store.Committed(), max(0, b.store.Image().Epoch()))
 }
