@@ -151,7 +151,6 @@ func (l *Load) startProducer(who int) error {
 	return nil
 }
 
-
 func (l *Load) produce(cl *kgo.Client, who int, rng *rand.Rand) {
 	first := who * perProducer
 	n := min(perProducer, l.o.Partitions-first)
