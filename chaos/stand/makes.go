@@ -10,7 +10,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ottla/ottla/test/peer"
 )
@@ -135,57 +134,34 @@ func (c *Cluster) clusterListener(n *Node, p ports) map[string]string {
 	}
 }
 
-// Up starts all nodes and waits until they form the cluster. Ottla's first node makes the cluster, and the token that the others
-// join with.
+// Up starts all nodes and waits until they form the cluster. Ottla's first node makes the cluster, the others join it, one after the
+// other, because ids are given in the order of joining and the stand wants to know who is who.
 func (c *Cluster) Up(ctx context.Context) error {
-	first := c.Nodes
-	if c.Make == "ottla" {
-		first = c.Nodes[:1]
-	}
-	for _, n := range first {
-		if err := n.Start(); err != nil {
-			return err
-		}
-	}
-	if c.Make == "ottla" && len(c.Nodes) > 1 {
-		token, err := c.token(ctx)
-		if err != nil {
-			return err
-		}
-		for i, n := range c.Nodes[1:] {
-			n.argv = append(n.argv, "--token", token)
+	if c.Make != "ottla" {
+		for _, n := range c.Nodes {
 			if err := n.Start(); err != nil {
 				return err
 			}
-			// Ids are given in the order of joining; the stand wants to know who is who.
-			if err := (&Cluster{Nodes: c.Nodes[:i+2]}).Ready(ctx); err != nil {
+		}
+		return c.Ready(ctx)
+	}
+	for i, n := range c.Nodes {
+		if i > 0 {
+			// Where the cluster asks for a token, its first node has written it next to its data.
+			token, err := os.ReadFile(filepath.Join(c.Nodes[0].LogDir(), "cluster.token"))
+			switch {
+			case err == nil:
+				n.argv = append(n.argv, "--token", strings.TrimSpace(string(token)))
+			case !errors.Is(err, os.ErrNotExist):
 				return err
 			}
 		}
-	}
-	return c.Ready(ctx)
-}
-
-// token waits for the first node to have written the token that others join with.
-func (c *Cluster) token(ctx context.Context) (string, error) {
-	path := filepath.Join(c.Nodes[0].LogDir(), "cluster.token")
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		b, err := os.ReadFile(path)
-		if err == nil && len(b) > 0 {
-			return strings.TrimSpace(string(b)), nil
+		if err := n.Start(); err != nil {
+			return err
 		}
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return "", err
-		}
-		if !c.Nodes[0].Alive() {
-			return "", fmt.Errorf("node 1 has ended while starting:\n%s", c.Nodes[0].Output(4000))
-		}
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("no %s: %w\n%s", path, ctx.Err(), c.Nodes[0].Output(4000))
-		case <-tick.C:
+		if err := (&Cluster{Nodes: c.Nodes[:i+1]}).Ready(ctx); err != nil {
+			return err
 		}
 	}
+	return nil
 }
