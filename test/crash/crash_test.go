@@ -9,6 +9,7 @@ package crash
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -41,10 +42,13 @@ func number(t *testing.T, env string, otherwise int64) int64 {
 	return n
 }
 
-func newBroker(t *testing.T) *peer.Broker {
+func newBroker(t *testing.T, more ...map[string]string) *peer.Broker {
 	t.Helper()
 	// Small segments, so that kills fall into rolls too.
 	o := peer.Options{Dir: t.TempDir(), HeapMB: 512, Properties: map[string]string{"log.segment.bytes": "1048576", "log.retention.check.interval.ms": "3600000"}}
+	for _, m := range more {
+		maps.Copy(o.Properties, m)
+	}
 	var b *peer.Broker
 	var err error
 	if os.Getenv("OTTLA_CRASH_TARGET") == "kafka" {

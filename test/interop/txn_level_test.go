@@ -126,7 +126,9 @@ func (l *txnLevel) add(id, topic string, pid int64, epoch int16) {
 	q.SetVersion(3)
 	q.TransactionalID, q.ProducerID, q.ProducerEpoch = id, pid, epoch
 	q.Topics = append(q.Topics, kmsg.AddPartitionsToTxnRequestTopic{Topic: topic, Partitions: []int32{0}})
-	l.say("%s: add v3: %s", id, retried(func() int16 { return ask(l.t, l.addr, q).(*kmsg.AddPartitionsToTxnResponse).Topics[0].Partitions[0].ErrorCode }))
+	l.say("%s: add v3: %s", id, retried(func() int16 {
+		return ask(l.t, l.addr, q).(*kmsg.AddPartitionsToTxnResponse).Topics[0].Partitions[0].ErrorCode
+	}))
 }
 
 func (l *txnLevel) end(id string, version int16, pid int64, epoch int16) (next int16) {
