@@ -39,7 +39,9 @@ func join(ctx context.Context, t *testing.T, k *peer.Kafka) *cluster {
 	}
 	dir := t.TempDir()
 	c := &cluster{}
-	if c.kafka, err = k.NewKafkaCluster(2, peer.Options{Dir: dir, HeapMB: 384, Properties: map[string]string{"inter.broker.listener.name": "PLAINTEXT"}}); err != nil {
+	if c.kafka, err = k.NewKafkaCluster(2, peer.Options{Dir: dir, HeapMB: 384, Properties: map[string]string{
+		"inter.broker.listener.name": "PLAINTEXT", "broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500",
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -293,9 +295,6 @@ func (c *cluster) same(t *testing.T, topic string, partition int, kafka int) {
 // A broker of ours in a real Kafka cluster: it follows, enters the in-sync replicas, leads with Kafka's brokers as followers, comes back
 // after a kill, and nothing that was acknowledged is lost, doubled or out of order. The logs are equal byte for byte.
 func TestJoinsKafka(t *testing.T) {
-	if os.Getenv("OTTLA_MIXED") == "" {
-		t.Skip("half built: set OTTLA_MIXED=1")
-	}
 	k := kafka(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
