@@ -87,7 +87,14 @@ func transact(ctx context.Context, c *trio, id string, rounds int) error {
 }
 
 // count reads a topic to its end.
-func count(ctx context.Context, t *testing.T, c *trio, topic string, level kgo.IsolationLevel) int {
+func count(ctx context.Context, t *testing.T, c *trio, topic string, level kgo.IsolationLevel) (n int) {
+	t.Helper()
+	read(ctx, t, c, topic, level, func(*kgo.Record) { n++ })
+	return n
+}
+
+// read reads a topic to its end, once all its transactions are over.
+func read(ctx context.Context, t *testing.T, c *trio, topic string, level kgo.IsolationLevel, each func(*kgo.Record)) {
 	t.Helper()
 	plain := c.client()
 	adm := kadm.NewClient(plain)
@@ -120,7 +127,6 @@ func count(ctx context.Context, t *testing.T, c *trio, topic string, level kgo.I
 		}
 	})
 	cl := c.client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}), kgo.FetchIsolationLevel(level), kgo.KeepControlRecords())
-	n := 0
 	for len(left) > 0 {
 		fs := cl.PollFetches(ctx)
 		if err := ctx.Err(); err != nil {
@@ -128,14 +134,13 @@ func count(ctx context.Context, t *testing.T, c *trio, topic string, level kgo.I
 		}
 		fs.EachRecord(func(r *kgo.Record) {
 			if !r.Attrs.IsControl() {
-				n++
+				each(r)
 			}
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}
 		})
 	}
-	return n
 }
 
 var errNoOffset = errors.New("the offset was not taken")
