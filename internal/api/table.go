@@ -28,7 +28,7 @@ var table = []row{
 	{18, 0, 5, "ApiVersions", Inline, Access{}, decoded, typed(apiVersions)},
 	{19, 2, 7, "CreateTopics", Parked, Access{"CREATE", "TOPIC"}, decoded, typed(createTopics)},
 	{20, 1, 6, "DeleteTopics", Parked, Access{"DELETE", "TOPIC"}, decoded, typed(deleteTopics)},
-	{21, 0, 2, "DeleteRecords", Inline, Access{"DELETE", "TOPIC"}, decoded, typed(deleteRecords)},
+	{21, 0, 2, "DeleteRecords", Parked, Access{"DELETE", "TOPIC"}, decoded, typed(deleteRecords)},
 	{22, 0, 5, "InitProducerId", Parked, Access{"IDEMPOTENT_WRITE", "CLUSTER"}, decoded, typed(initProducerID)},
 	{23, 2, 4, "OffsetForLeaderEpoch", Inline, Access{"DESCRIBE", "TOPIC"}, decoded, typed(offsetForLeaderEpoch)},
 	{24, 0, 5, "AddPartitionsToTxn", Parked, Access{"WRITE", "TRANSACTIONAL_ID"}, decoded, typed(addPartitionsToTxn)},

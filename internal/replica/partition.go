@@ -236,7 +236,10 @@ func (p *Partition) OnDurable(l *log.Log, end log.OffsetMeta) {
 }
 
 // OnLogStart is the log's word that records below start are gone.
-func (p *Partition) OnLogStart(*log.Log, int64) { p.m.fetches.Touch(p.tp) }
+func (p *Partition) OnLogStart(l *log.Log, _ int64) {
+	p.m.fetches.Touch(p.tp)
+	p.m.copies.Touch(p.tp) // the followers' logs begin there too
+}
 
 // OnOffline is the log's word that its disk failed: nothing more will become durable.
 func (p *Partition) OnOffline(_ *log.Log, err error) {
