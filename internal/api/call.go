@@ -100,11 +100,11 @@ func (s *Server) Dispatch(r *network.Request) {
 		}
 		return
 	}
-	if key < 0 || int(key) >= len(s.rows) || s.rows[key] == nil {
+	w := s.row(key)
+	if w == nil {
 		r.CloseConn(fmt.Errorf("API key %d is not served here", key))
 		return
 	}
-	w := s.rows[key]
 	if w.clusterOnly() && !s.ofCluster(r.Conn) {
 		r.CloseConn(fmt.Errorf("%s is served on the listener %s only", w.Name, s.ClusterListener))
 		return
@@ -123,17 +123,31 @@ func (s *Server) Dispatch(r *network.Request) {
 
 // Estimate is the network's memory gate: what handling a request will take.
 func (s *Server) Estimate(key, _ int16, frameBytes int) int64 {
-	if key < 0 || int(key) >= len(s.rows) || s.rows[key] == nil {
+	w := s.row(key)
+	if w == nil {
 		return int64(frameBytes)
 	}
-	m := s.rows[key].Memory
+	m := w.Memory
 	return int64(frameBytes)*max(m.Times, 1) + m.Bytes
 }
 
 // Name is an API's name for logs and metrics.
 func (s *Server) Name(key int16) string {
-	if key < 0 || int(key) >= len(s.rows) || s.rows[key] == nil {
-		return "unknown"
+	if w := s.row(key); w != nil {
+		return w.Name
 	}
-	return s.rows[key].Name
+	return "unknown"
+}
+
+// row finds an API, nil for one that is not served.
+func (s *Server) row(key int16) *row {
+	if key >= 0 && int(key) < len(s.rows) {
+		return s.rows[key]
+	}
+	for i := range toolTable {
+		if toolTable[i].Key == key {
+			return &toolTable[i]
+		}
+	}
+	return nil
 }

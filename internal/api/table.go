@@ -1,5 +1,7 @@
 package api
 
+import "github.com/ottla/ottla/internal/wire/private"
+
 // What one request may take in memory while it is handled: most decode into a few times their frame, Produce not at all,
 // Fetch and those that list everything answer with more than they were asked with.
 var (
@@ -86,4 +88,11 @@ var table = []row{
 	{92, 0, 0, "DeleteShareGroupOffsets", Parked, Access{"DELETE", "GROUP"}, decoded, typed(deleteShareGroupOffsets)},
 	{93, 0, 0, "StreamsGroupTopologyDescriptionUpdate", Parked, Access{"READ", "GROUP"}, decoded, typed(streamsGroupTopologyDescriptionUpdate)},
 	{94, 0, 0, "UnregisterController", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(unregisterController)},
+}
+
+// toolTable is what Ottla's own tools ask beside Kafka's APIs. No ApiVersions answer names it.
+var toolTable = []row{
+	{private.ExportMetadataKey, 0, 0, "ExportMetadata", Inline, Access{"CLUSTER_ACTION", "CLUSTER"}, listing, tool(exportMetadata)},
+	{private.RestoreMetadataKey, 0, 0, "RestoreMetadata", Parked, Access{"CLUSTER_ACTION", "CLUSTER"}, decoded, tool(restoreMetadata)},
+	{private.AppendRestoredKey, 0, 0, "AppendRestored", Parked, Access{"CLUSTER_ACTION", "CLUSTER"}, once, tool(appendRestored)},
 }

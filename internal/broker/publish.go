@@ -45,20 +45,21 @@ type replicaPublisher struct {
 func (p *replicaPublisher) Name() string { return "replicas" }
 
 func (p *replicaPublisher) OnMetadata(delta *metadata.Delta, _ *metadata.Image) {
-	for _, c := range delta.Local(p.node) {
-		tp := log.TopicPartition{Topic: c.Topic.Name, Partition: c.Partition}
-		if c.New == nil {
-			p.replicas.Drop(tp)
-		} else {
-			p.replicas.Set(tp, c.Topic.ID, c.New)
-		}
-	}
+	// Settings come first: a topic whose restore has ended notes the epoch in which it is led from now on.
 	for _, r := range delta.Configs() {
 		switch r.Type {
 		case metadata.TopicConfig:
 			p.replicas.UpdateConfig(r.Name)
 		case metadata.BrokerConfig:
 			p.replicas.UpdateAllConfigs()
+		}
+	}
+	for _, c := range delta.Local(p.node) {
+		tp := log.TopicPartition{Topic: c.Topic.Name, Partition: c.Partition}
+		if c.New == nil {
+			p.replicas.Drop(tp)
+		} else {
+			p.replicas.Set(tp, c.Topic.ID, c.New)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -74,6 +75,9 @@ func (s *settings) logConfig(topic string) log.Config {
 		DeleteRetentionMs: config.TopicDeleteRetentionMs.Get(v), MinCompactionLagMs: config.TopicMinCompactionLagMs.Get(v), MaxCompactionLagMs: config.TopicMaxCompactionLagMs.Get(v),
 		MinCleanableDirtyRatio: config.TopicMinCleanableDirtyRatio.Get(v), FileDeleteDelayMs: config.TopicFileDeleteDelayMs.Get(v),
 		MaxMessageBytes: int32(config.TopicMaxMessageBytes.Get(v)), ProducerIDExpirationMs: int64(config.ProducerIDExpirationMs.Get(s.broker())),
+	}
+	if config.TopicRestoring.Get(v) != "" {
+		c.Restoring, c.RetentionMs, c.RetentionBytes, c.RetentionExact, c.Compact, c.ProducerIDExpirationMs = true, -1, -1, false, false, math.MaxInt64/2
 	}
 	switch config.TopicFlush.Get(v) {
 	case config.FlushInterval:

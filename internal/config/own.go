@@ -12,6 +12,10 @@ var (
 	TopicRetentionExact = own(BoolKey{def(Topic, Boolean, "ottla.retention.exact", "false", nil, low, clusterWide,
 		"Whether consumers stop seeing a record the millisecond that retention.ms has passed since its timestamp, although its segment is still there. Consumers skip such records as they skip compacted ones. A batch is seen until its newest record is too old.")})
 
+	// TopicRestoring is set by a restore and taken away by its end.
+	TopicRestoring = internal(own(StringKey{def(Topic, String, "ottla.restoring", "", nil, low, clusterWide,
+		"Name of the restore that is writing this topic. While it is set nobody else writes to it. Set and taken away by `ottla restore`.")}))
+
 	ClusterID = own(text("ottla.cluster.id", null, nil, low, readOnly,
 		"Cluster id of a new cluster; not set, one is made at the first start. A folder that belongs to another cluster is refused."))
 	HTTPListen = own(text("ottla.http.listen", "", nil, medium, readOnly,

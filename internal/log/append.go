@@ -22,8 +22,19 @@ func (l *Log) AppendAsFollower(batches []byte, o AppendOptions) (AppendInfo, err
 	return l.append(batches, o, false)
 }
 
+// AppendRestored writes batches of a backup as they are, and none where the log is not being restored.
+func (l *Log) AppendRestored(batches []byte, o AppendOptions) (AppendInfo, error) {
+	if !l.cfg.Load().Restoring {
+		return AppendInfo{LogStartOffset: -1}, wire.Errorf(kerr.InvalidRequest, "%s is not being restored", l.tp)
+	}
+	return l.AppendAsFollower(batches, o)
+}
+
 func (l *Log) append(batches []byte, o AppendOptions, assign bool) (AppendInfo, error) {
 	cfg := l.cfg.Load()
+	if assign && cfg.Restoring {
+		return AppendInfo{LogStartOffset: -1}, wire.Errorf(kerr.NotEnoughReplicas, "%s is being restored from a backup; it takes records once that is finished", l.tp)
+	}
 	if o.Origin == Client && l.dir.Load().full.Load() {
 		return AppendInfo{LogStartOffset: -1}, wire.Errorf(kerr.KafkaStorageError, "the disk of log dir %s is full but for its reserve; free space or add a disk, producing goes on by itself then", l.Dir())
 	}

@@ -47,7 +47,10 @@ type Config struct {
 	MaxMessageBytes        int32
 
 	ProducerIDExpirationMs int64
-	TimestampType          record.TimestampType
+
+	// Restoring takes batches from AppendRestored only, and lets nothing age.
+	Restoring     bool
+	TimestampType record.TimestampType
 }
 
 // DefaultConfig has Kafka's defaults.

@@ -187,6 +187,9 @@ func (l *Log) EpochEnd(epoch int32, bound OffsetMeta) (found int32, end int64) {
 // SetLeaderEpoch notes that a leader's epoch begins at start. The file follows at the next checkpoint; until then the batches
 // themselves say their epoch to a recovery, and an epoch without batches means nothing to anybody.
 func (l *Log) SetLeaderEpoch(epoch int32, start int64) {
+	if l.cfg.Load().Restoring {
+		return // the batches to come bring older ones
+	}
 	l.epochs.assign(epoch, start)
 }
 
