@@ -83,7 +83,7 @@ func appendRestored(c *Call, q *private.AppendRestoredRequest) {
 	}
 	l, err := part.Log()
 	if err == nil {
-		err = c.writeRestored(l, q)
+		err = c.writeRestored(part, l, q)
 	}
 	if err != nil {
 		fail(err)
@@ -98,12 +98,9 @@ func appendRestored(c *Call, q *private.AppendRestoredRequest) {
 }
 
 // writeRestored appends what of the request is not in the log yet.
-func (c *Call) writeRestored(l *log.Log, q *private.AppendRestoredRequest) error {
+func (c *Call) writeRestored(part *replica.Partition, l *log.Log, q *private.AppendRestoredRequest) error {
 	if end := l.LogEnd().Offset; q.Begin >= 0 && end != q.Begin && end == l.LogStartOffset() {
-		if _, err := l.AppendRestored(nil, log.AppendOptions{}); wire.CodeOf(err) == kerr.InvalidRequest.Code {
-			return err
-		}
-		if err := l.TruncateFully(q.Begin); err != nil {
+		if err := part.BeginAt(q.Begin); err != nil {
 			return err
 		}
 	}
@@ -130,8 +127,7 @@ func (c *Call) writeRestored(l *log.Log, q *private.AppendRestoredRequest) error
 	if len(batches) == 0 {
 		return nil
 	}
-	_, err := l.AppendRestored(batches, log.AppendOptions{Now: c.Clock.Now().UnixMilli()})
-	return err
+	return part.AppendRestored(batches, log.AppendOptions{Now: c.Clock.Now().UnixMilli()})
 }
 
 // restoredWait answers once what was appended is committed.

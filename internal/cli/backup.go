@@ -163,9 +163,9 @@ func (c *command) backupVerify(place *string) *cobra.Command {
 
 type restoreFlags struct {
 	place, id, at, as string
-	topics              []string
-	dryRun              bool
-	parallel            int
+	topics            []string
+	dryRun            bool
+	parallel          int
 }
 
 func (c *command) restore() *cobra.Command {

@@ -27,7 +27,8 @@ func (l *Log) AppendRestored(batches []byte, o AppendOptions) (AppendInfo, error
 	if !l.cfg.Load().Restoring {
 		return AppendInfo{LogStartOffset: -1}, wire.Errorf(kerr.InvalidRequest, "%s is not being restored", l.tp)
 	}
-	return l.AppendAsFollower(batches, o)
+	o.Origin, o.restored = Follower, true
+	return l.append(batches, o, false)
 }
 
 func (l *Log) append(batches []byte, o AppendOptions, assign bool) (AppendInfo, error) {
@@ -81,7 +82,7 @@ func (l *Log) appendLocked(batches []byte, o AppendOptions, cfg *Config, assign 
 	if l.broken != nil {
 		return info, nil, l.broken
 	}
-	if err := l.admits(o.LeaderEpoch, assign); err != nil {
+	if err := l.admits(o.LeaderEpoch, assign || o.restored); err != nil {
 		return info, nil, err
 	}
 	if done, err := l.judge(batches, o, assign, &info); done || err != nil {

@@ -31,7 +31,7 @@ func (l *Log) Lead(epoch int32) (start OffsetMeta) {
 	defer l.mu.Unlock()
 	if !l.role.exists || !l.role.leads || l.role.epoch != epoch {
 		l.role = role{epoch: epoch, leads: true, exists: true}
-		if l.epochs.latest() < epoch {
+		if l.epochs.latest() < epoch && !l.cfg.Load().Restoring { // the batches of a restore bring older ones
 			l.epochs.assign(epoch, l.end.Offset)
 		}
 	}

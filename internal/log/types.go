@@ -84,6 +84,8 @@ type AppendOptions struct {
 	CheckVerification bool
 	// TransactionVersion of the producer whose transaction a marker ends: from 2 on its epoch must be newer than all that is known.
 	TransactionVersion int16
+
+	restored bool // a leader's append of batches that keep their offsets
 }
 
 // AppendInfo is what became of an append.
