@@ -83,6 +83,10 @@ func (s *Server) private(r *network.Request) error {
 		r.Respond(resp)
 	}
 	switch r.Header.Key {
+	case private.Raft:
+		err := s.Cluster.Quorum(bytes.Clone(q.Payload))
+		reply(nil, err)
+		return nil
 	case private.Join:
 		s.join(r, q.Payload, reply)
 		return nil

@@ -42,6 +42,8 @@ type Cluster interface {
 	Active() bool
 	// Forward has a request answered by the node that is; done gets the body of the answer. It runs once, on another goroutine.
 	Forward(key, version int16, body []byte, done func(answer []byte, err error))
+	// Quorum takes messages of another member of the metadata quorum; it does not block.
+	Quorum(frame []byte) error
 }
 
 // ProducerIDs gives ids to idempotent producers, from blocks that the controller has set aside for this broker.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"path"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/metadata/feed"
 	"github.com/ottla/ottla/internal/metadata/loop"
+	"github.com/ottla/ottla/internal/metadata/quorum"
 	"github.com/ottla/ottla/internal/metadata/store"
 	"github.com/ottla/ottla/internal/network"
 	"github.com/ottla/ottla/internal/record"
@@ -67,6 +69,7 @@ type Broker struct {
 	cluster   *cluster
 	life      atomic.Pointer[lifecycle]
 	guest     bool // the cluster's controllers are other processes than its brokers, as with Apache Kafka
+	votes     bool // this node keeps the metadata log as a member of a quorum
 	follows   bool // this node is no voter: it follows the metadata log of others
 	server    *network.Server
 	api       *api.Server // set before the server starts
@@ -115,7 +118,7 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 	}
 	b.store, err = store.Open(store.Options{
 		FS: o.FS, Clock: o.Clock, Logger: o.Logger, LogDirs: o.LogDirs, Dir: config.MetadataLogDir.Get(o.Values), NodeID: identity.node,
-		ClusterID: identity.cluster, Follow: b.follows, NewID: newID, Endpoints: endpoints(o), Bootstrap: controller.Bootstrap(),
+		ClusterID: identity.cluster, Follow: b.follows || b.votes, NewID: newID, Endpoints: endpoints(o), Bootstrap: controller.Bootstrap(),
 		SegmentBytes: int64(config.MetadataLogSegmentBytes.Get(o.Values)), SnapshotBytes: config.MetadataLogMaxRecordBytesBetweenSnapshots.Get(o.Values),
 		SnapshotInterval: ms(config.MetadataLogMaxSnapshotIntervalMs.Get(o.Values)),
 		RetentionBytes:   config.MetadataMaxRetentionBytes.Get(o.Values), RetentionTime: ms(config.MetadataMaxRetentionMs.Get(o.Values)),
@@ -125,6 +128,12 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 	}
 	b.onStop("metadata", func(context.Context) error { return b.store.Close() })
 	b.clusterID = b.store.ClusterID()
+	if dir := path.Join(metadataDir(o), store.LogDir); b.votes && !quorum.Exists(o.FS, dir) {
+		self := quorum.Member{Node: b.store.NodeID(), Dir: b.store.DirectoryID(o.LogDirs[0])}
+		if err := quorum.Bootstrap(o.FS, dir, self, b.store.Committed(), b.store.Epoch()); err != nil {
+			return fmt.Errorf("metadata quorum: %w", err)
+		}
+	}
 	if err := logs.Start(); err != nil {
 		return err
 	}
@@ -165,13 +174,13 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	pushed := telemetry.New(telemetry.Options{Values: o.Values, Clock: o.Clock, NewID: newID, Registerer: o.Registerer})
 	b.feed = feed.New(feed.Options{Log: b.store, Node: node, Clock: o.Clock, Leader: func() (int32, int32) { return b.cluster.leader(b.store) }})
 	b.loop = loop.New(loop.Options{
-		Image: b.store.Image(), Proposer: b.store, Clock: o.Clock, Logger: o.Logger, Committed: func(img *metadata.Image) { b.store.MaybeSnapshot(img); b.feed.Changed() },
+		Image: b.store.Image(), Proposer: b, Clock: o.Clock, Logger: o.Logger, Committed: func(img *metadata.Image) { b.store.MaybeSnapshot(img); b.feed.Changed() },
 		Publishers: slices.Concat([]metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}}, coords.publishers(), []metadata.Publisher{&sharePublisher{node, shares}, pushed}),
 	})
 	brain.loop = b.loop
-	if b.follows {
+	if b.cluster.sole = !b.follows && !b.votes; !b.cluster.sole {
 		b.loop.SetPassive()
-		b.observe(o, node)
+		b.cluster.voter = b.newVoter(o, node)
 	}
 	if err := b.loop.Start(); err != nil {
 		return err
@@ -183,7 +192,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	}
 	life := newLifecycle(b.cluster, o, b.registration(o, node))
 	b.life.Store(life)
-	if !b.follows {
+	if b.cluster.sole {
 		b.setStraysAside(replicas)
 		epoch, err := b.register(ctx, life.r, brain)
 		if err != nil {
@@ -215,7 +224,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		_ = replicas.OpenAll(background, int(config.NumRecoveryThreadsPerDataDir.Get(o.Values))) // failures are logged and kept with the partition
 	})
 	b.onStop("background", func(context.Context) error { cancel(); b.running.Wait(); return nil })
-	if err := b.takePart(ctx, o, life, replicas); err != nil {
+	if err := b.takePart(ctx, life, replicas); err != nil {
 		return err
 	}
 	return b.serveWeb(o, logs, pushed)

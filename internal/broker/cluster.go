@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -16,8 +17,8 @@ import (
 	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/metadata"
-	"github.com/ottla/ottla/internal/metadata/loop"
 	"github.com/ottla/ottla/internal/metadata/observer"
+	"github.com/ottla/ottla/internal/metadata/quorum"
 	"github.com/ottla/ottla/internal/metadata/store"
 	"github.com/ottla/ottla/internal/peer"
 )
@@ -32,17 +33,21 @@ type cluster struct {
 	serve    func(listener string, nc net.Conn) error
 	image    func() *metadata.Image
 	brain    *brain
-	observer *observer.Observer // nil where this node is the quorum
+	voter    *voter                            // nil where sole
+	sole     bool                              // this node is its own controller: there is no quorum
+	observer atomic.Pointer[observer.Observer] // nil while nothing has to be fetched
+	host     atomic.Pointer[quorum.Host]       // nil where this node is no member of a quorum
 
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	mu      sync.Mutex
 	closed  bool
+	goneAt  map[int32]time.Time // when the process of a node ended, as its connection told
 }
 
 func newCluster(o Options, node int32, image func() *metadata.Image, serve func(string, net.Conn) error) *cluster {
-	c := &cluster{node: node, listener: clusterListener(o), clock: o.Clock, logger: o.Logger, serve: serve, image: image}
+	c := &cluster{node: node, listener: clusterListener(o), clock: o.Clock, logger: o.Logger, serve: serve, image: image, goneAt: map[int32]time.Time{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.peers = peer.New(peer.Options{ClientID: "ottla-node-" + itoa(node), Clock: o.Clock, Logger: o.Logger, Dial: c.dial, Gone: c.gone})
 	return c
@@ -81,10 +86,38 @@ func (c *cluster) address(node int32) string {
 
 // gone hears that a node's process ended.
 func (c *cluster) gone(node int32) {
-	if c.observer != nil {
-		return
+	if host := c.host.Load(); host != nil {
+		host.PeerGone(node)
 	}
-	c.logger.Warn("a node closed its connection and listens no more; it is taken for dead", "node", node)
+	c.mu.Lock()
+	c.goneAt[node] = c.clock.Now()
+	c.mu.Unlock()
+	if c.Active() {
+		c.logger.Warn("a node closed its connection and listens no more; it is taken for dead", "node", node)
+		c.fenceGone(node)
+	}
+}
+
+// goneMemory is how long the end of a node's process is remembered for the next active controller, which may be this node in a moment.
+const goneMemory = 3 * time.Second
+
+// fenceRemembered fences the nodes whose end this node saw shortly before it became the active controller.
+func (c *cluster) fenceRemembered() {
+	c.mu.Lock()
+	var gone []int32
+	for node, at := range c.goneAt {
+		if c.clock.Since(at) < goneMemory {
+			gone = append(gone, node)
+		}
+	}
+	clear(c.goneAt)
+	c.mu.Unlock()
+	for _, node := range gone {
+		c.fenceGone(node)
+	}
+}
+
+func (c *cluster) fenceGone(node int32) {
 	c.brain.loop.Submit(func(img *metadata.Image, now time.Time) ([]metadata.Versioned, any, error) {
 		return c.brain.ctl.BrokerGone(img, node, c.brain.env(now)), nil, nil
 	}, func(any, error) {})
@@ -92,14 +125,20 @@ func (c *cluster) gone(node int32) {
 
 // controllerTarget is the active controller as far as this node knows.
 func (c *cluster) controllerTarget() (peer.Target, error) {
-	if c.observer == nil {
+	if c.Active() {
 		return peer.Node(c.node), nil
 	}
-	leader, _ := c.observer.Leader()
-	if leader.ID < 0 && leader.Addr == "" {
-		return peer.Target{}, fmt.Errorf("the active controller is not known: %w", kerr.NotController)
+	if host := c.host.Load(); host != nil {
+		if leader := host.Status().Leader; leader >= 0 && leader != c.node {
+			return peer.Target{Node: leader, Lane: "controller"}, nil
+		}
 	}
-	return peer.Target{Node: leader.ID, Addr: leader.Addr, Lane: "controller"}, nil
+	if o := c.observer.Load(); o != nil {
+		if leader, _ := o.Leader(); leader.ID >= 0 || leader.Addr != "" {
+			return peer.Target{Node: leader.ID, Addr: leader.Addr, Lane: "controller"}, nil
+		}
+	}
+	return peer.Target{}, fmt.Errorf("the active controller is not known: %w", kerr.NotController)
 }
 
 // Controller asks the active controller, wherever it is.
@@ -112,7 +151,13 @@ func (c *cluster) Controller(ctx context.Context, req kmsg.Request) (kmsg.Respon
 }
 
 // Active says whether this node is the active controller.
-func (c *cluster) Active() bool { return c.observer == nil }
+func (c *cluster) Active() bool {
+	if c.sole {
+		return true
+	}
+	host := c.host.Load()
+	return host != nil && host.Status().Active
+}
 
 // forwardTimeout bounds a request on its way over the active controller; clients have their own patience.
 const forwardTimeout = 30 * time.Second
@@ -154,29 +199,6 @@ func (c *cluster) close() {
 	c.running.Wait()
 }
 
-// followed is the metadata log of a node that is no voter.
-type followed struct {
-	store *store.Store
-	loop  *loop.Loop
-}
-
-// Apply implements observer.Log.
-func (f followed) Apply(c observer.Commit) error {
-	if err := f.store.Append(c.Batch, c.Leader); err != nil {
-		return err
-	}
-	return f.loop.Apply(loop.Commit{Base: c.Base, Count: c.Count, Epoch: c.Epoch, Leader: c.Leader, Records: c.Records})
-}
-
-// Install implements observer.Log.
-func (f followed) Install(img *metadata.Image) error {
-	if err := f.store.Install(img); err != nil {
-		return err
-	}
-	f.loop.Install(img)
-	return nil
-}
-
 // tickInterval is how often the active controller looks for brokers that fell silent.
 const tickInterval = 50 * time.Millisecond
 
@@ -195,6 +217,9 @@ func (c *cluster) tick(ctx context.Context) {
 				if b.ID != c.node && !b.Fenced {
 					c.peers.Keep(peer.Target{Node: b.ID, Lane: "watch"})
 				}
+			}
+			if c.voter != nil {
+				c.voter.chooseVoters(c.image())
 			}
 			c.brain.loop.Submit(func(img *metadata.Image, now time.Time) ([]metadata.Versioned, any, error) {
 				return c.brain.ctl.Tick(img, c.brain.env(now)), nil, nil
@@ -256,9 +281,37 @@ func (c *cluster) await(ctx context.Context, ok func(*metadata.Image) bool) {
 
 // leader is who leads the metadata log as far as this node knows, and the newest epoch.
 func (c *cluster) leader(s *store.Store) (node, epoch int32) {
-	if c.observer == nil {
+	if c.sole {
 		return c.node, s.Epoch()
 	}
-	l, e := c.observer.Leader()
-	return l.ID, e
+	if host := c.host.Load(); host != nil {
+		if st := host.Status(); st.Leader >= 0 {
+			return st.Leader, st.Epoch
+		}
+	}
+	if o := c.observer.Load(); o != nil {
+		l, e := o.Leader()
+		return l.ID, e
+	}
+	return -1, s.Epoch()
+}
+
+// Propose implements metadata.Proposer: the quorum commits, or the store alone where there is none.
+func (b *Broker) Propose(records []metadata.Versioned, done func(base int64, err error)) {
+	switch host := b.cluster.host.Load(); {
+	case b.cluster.sole:
+		b.store.Propose(records, done)
+	case host != nil:
+		host.Propose(records, done)
+	default:
+		done(-1, errors.Join(kerr.NotController, metadata.ErrNotWritten))
+	}
+}
+
+// Quorum takes messages of another member of the metadata quorum.
+func (c *cluster) Quorum(frame []byte) error {
+	if c.sole {
+		return errors.New("this node is its own controller and takes no messages of a quorum")
+	}
+	return c.voter.Deliver(frame)
 }

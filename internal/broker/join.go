@@ -14,6 +14,7 @@ import (
 	"github.com/ottla/ottla/internal/config"
 	"github.com/ottla/ottla/internal/log"
 	"github.com/ottla/ottla/internal/metadata/observer"
+	"github.com/ottla/ottla/internal/metadata/quorum"
 	"github.com/ottla/ottla/internal/metadata/store"
 	"github.com/ottla/ottla/internal/peer"
 	"github.com/ottla/ottla/internal/replica"
@@ -51,9 +52,13 @@ func (b *Broker) identify(ctx context.Context, o Options) (identity, error) {
 			id.node = meta.NodeID
 		}
 		b.follows = store.Followed(o.FS, dir, meta.NodeID) || len(o.Join) > 0
+		if b.votes = votes(o, dir, b.follows); b.votes {
+			b.follows = false
+		}
 		return id, nil
 	}
 	if len(o.Join) == 0 {
+		b.votes = votes(o, dir, false)
 		return id, nil
 	}
 	b.follows = true
@@ -147,21 +152,26 @@ func (b *Broker) setStraysAside(replicas *replica.Manager) {
 const readyTimeout = 60 * time.Second
 
 // takePart makes this node one of its cluster: it follows the metadata log and sends heartbeats, or as the only voter listens to the others'.
-func (b *Broker) takePart(ctx context.Context, o Options, life *lifecycle, replicas *replica.Manager) error {
+func (b *Broker) takePart(ctx context.Context, life *lifecycle, replicas *replica.Manager) error {
 	c := b.cluster
 	b.onStop("cluster", func(context.Context) error { c.close(); return nil })
-	if !b.follows {
-		c.background(c.tick)
+	c.background(c.tick)
+	if c.sole {
 		b.onStop("leaderships", func(ctx context.Context) error { c.leaveAlone(ctx, life.epoch.Load()); return nil })
 		return nil
 	}
-	c.background(func(ctx context.Context) {
-		if err := c.observer.Run(ctx); err != nil {
-			o.Logger.Error("the metadata log cannot be followed any more; this node must be started again", "error", err)
+	b.onStop("quorum", func(context.Context) error { return c.voter.close() })
+	if b.votes {
+		if err := c.voter.begin(); err != nil {
+			return err
 		}
-	})
+		c.host.Load().Begin()
+	} else {
+		c.voter.observe()
+	}
+	c.background(c.voter.watch)
 	c.background(life.run)
-	b.onStop("leaderships", func(ctx context.Context) error { life.leave(ctx); return nil })
+	b.onStop("leaderships", func(ctx context.Context) error { life.leave(ctx); c.voter.transfer(ctx); return nil })
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	if err := life.ready(ctx); err != nil {
@@ -171,24 +181,31 @@ func (b *Broker) takePart(ctx context.Context, o Options, life *lifecycle, repli
 	return nil
 }
 
-// observe makes the observer of a node that is no voter.
-func (b *Broker) observe(o Options, node int32) {
-	bootstrap := append([]string{}, o.Join...)
-	bootstrap = append(bootstrap, config.ControllerQuorumBootstrapServers.Get(o.Values)...)
-	for _, br := range b.store.Image().Brokers() {
-		if e, ok := br.Endpoint(b.cluster.listener); ok && br.ID != node && !b.guest {
-			bootstrap = append(bootstrap, net.JoinHostPort(e.Host, fmt.Sprint(e.Port)))
+// newVoter makes this node's part in the quorum, of which it may be a member now, later or never.
+func (b *Broker) newVoter(o Options, node int32) *voter {
+	v := &voter{
+		c: b.cluster, store: b.store, loop: b.loop, o: o, self: quorum.Member{Node: node, Dir: b.store.DirectoryID(o.LogDirs[0])}, guest: b.guest,
+		senders: map[peer.Target]*sender{}, stable: map[int32]time.Time{},
+	}
+	v.makeObserver = func() *observer.Observer {
+		bootstrap := append([]string{}, o.Join...)
+		bootstrap = append(bootstrap, config.ControllerQuorumBootstrapServers.Get(o.Values)...)
+		for _, br := range b.loop.Image().Brokers() {
+			if e, ok := br.Endpoint(b.cluster.listener); ok && br.ID != node && !b.guest {
+				bootstrap = append(bootstrap, net.JoinHostPort(e.Host, fmt.Sprint(e.Port)))
+			}
 		}
+		address := b.cluster.address
+		if b.guest { // its controllers are no brokers, though they may have the same ids
+			address = nil
+		}
+		return observer.New(observer.Options{
+			Node: node, Directory: b.store.Voter(), ClusterID: b.clusterID, Bootstrap: bootstrap, Clock: o.Clock, Logger: o.Logger,
+			Ask: func(ctx context.Context, to observer.Node, req kmsg.Request) (kmsg.Response, error) {
+				return b.cluster.peers.Request(ctx, peer.Target{Node: to.ID, Addr: to.Addr, Lane: "metadata"}, req)
+			},
+			Address: address, Log: fetched{v},
+		}, b.store.Committed(), max(0, b.store.Image().Epoch()))
 	}
-	address := b.cluster.address
-	if b.guest { // its controllers are no brokers, though they may have the same ids
-		address = nil
-	}
-	b.cluster.observer = observer.New(observer.Options{
-		Node: node, Directory: b.store.Voter(), ClusterID: b.clusterID, Bootstrap: bootstrap, Clock: o.Clock, Logger: o.Logger,
-		Ask: func(ctx context.Context, to observer.Node, req kmsg.Request) (kmsg.Response, error) {
-			return b.cluster.peers.Request(ctx, peer.Target{Node: to.ID, Addr: to.Addr, Lane: "metadata"}, req)
-		},
-		Address: address, Log: followed{b.store, b.loop},
-	}, b.store.Committed(), max(0, b.store.Image().Epoch()))
+	return v
 }

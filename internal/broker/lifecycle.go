@@ -23,6 +23,7 @@ type lifecycle struct {
 	interval time.Duration
 	epoch    atomic.Int64
 	leaving  atomic.Bool
+	serving  atomic.Bool // as of the last heartbeat
 
 	unfenced, gone chan struct{} // closed when the broker first serves, and when it may go
 	failed         chan error    // why the cluster does not take this broker
@@ -58,14 +59,18 @@ func (l *lifecycle) run(ctx context.Context) {
 			err = l.beat(ctx)
 		}
 		if err == nil {
-			pause, refused = l.interval, 0
+			if pause, refused = l.interval, 0; !l.serving.Load() {
+				pause = min(l.interval, startInterval) // the broker has something to wait for
+			}
 		} else if refused++; l.leaving.Load() && refused >= leaveTries {
 			l.goneOnce.Do(func() { close(l.gone) }) // the whole cluster may be stopping
 		} else if ctx.Err() == nil {
 			if refused >= quietTries || !errors.Is(err, kerr.NotController) {
 				l.c.logger.Warn("the active controller could not be told that this broker lives; it is tried again", "error", err)
 			}
-			pause = min(max(pause, 20*time.Millisecond)*3/2, time.Second)
+			if pause = min(max(pause, 20*time.Millisecond)*3/2, time.Second); refused < quietTries {
+				pause = startInterval
+			}
 		}
 		t := l.c.clock.NewTimer(pause)
 		select {
@@ -124,6 +129,7 @@ func (l *lifecycle) beat(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("heartbeat: %w", err)
 	}
+	l.serving.Store(!resp.IsFenced)
 	if !resp.IsFenced {
 		l.once.Do(func() { close(l.unfenced) })
 	}
@@ -145,8 +151,11 @@ func (l *lifecycle) ready(ctx context.Context) error {
 	}
 }
 
+// startInterval is the pause between heartbeats of a broker that is fenced.
+const startInterval = 10 * time.Millisecond
+
 // quietTries is how often the active controller may be unknown before that is worth a line in the log: at a start it always is.
-const quietTries = 5
+const quietTries = 10
 
 // leaveTries is how often in a row a broker that stops asks a controller that does not answer.
 const leaveTries = 4

@@ -61,6 +61,7 @@ func (c *Controller) hasSession(img *metadata.Image, id int32, env Env) bool {
 // Heartbeat notes that a broker lives, and moves it along: fenced, serving, shutting down, gone (KIP-631).
 func (c *Controller) Heartbeat(img *metadata.Image, req *kmsg.BrokerHeartbeatRequest, env Env) (Records, *kmsg.BrokerHeartbeatResponse) {
 	resp := kmsg.NewPtrBrokerHeartbeatResponse()
+	resp.IsFenced = false // the schema's default is true
 	b, err := checkEpoch(img, req.BrokerID, req.BrokerEpoch)
 	if err != nil {
 		resp.ErrorCode, resp.IsFenced = wire.CodeOf(err), true

@@ -204,6 +204,10 @@ func (n *Node) Tick() { n.raft.Tick() }
 
 // Step takes a message of another member. Who is new to the quorum knows its leader from its messages only.
 func (n *Node) Step(from Member, m *pb.Message) {
+	if m.GetTo() != n.id {
+		n.o.Logger.Debug("a message of the quorum was for another member", "from", from.Node) // whose disk this node had once
+		return
+	}
 	if id := from.ID(); id != m.GetFrom() {
 		n.o.Logger.Warn("a message of the quorum in another's name was not taken", "node", from.Node)
 		return
@@ -582,6 +586,19 @@ func (n *Node) compact() error {
 		return n.storage.Compact(n.applied - keep)
 	}
 	return err
+}
+
+// stop answers those who wait for proposals; the member does nothing any more.
+func (n *Node) stop() {
+	if n.active {
+		n.active = false
+		n.o.Passive()
+	}
+	pending := n.pending
+	n.pending = map[uint64]func(int64, error){}
+	for _, done := range pending {
+		done(-1, wire.Errorf(kerr.NotController, "This node stopped before the change was committed; it may still be."))
+	}
 }
 
 // Close closes the state file.

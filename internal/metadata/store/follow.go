@@ -10,6 +10,7 @@ import (
 	"github.com/ottla/ottla/internal/metadata"
 	"github.com/ottla/ottla/internal/record"
 	"github.com/ottla/ottla/internal/vfs"
+	"github.com/ottla/ottla/internal/wire/schema"
 )
 
 // A node that is no voter keeps the log too, to start from it and to serve what follows it. Others have it durably, so nothing here waits
@@ -130,4 +131,34 @@ func (s *Store) truncateDamage(f vfs.File, at int64) error {
 		}
 	}
 	return nil
+}
+
+// Sync makes what was appended durable. REQUIRES: as Append.
+func (s *Store) Sync() error { return s.settle() }
+
+// Encode makes a batch of records, its base offset and epoch open.
+func (s *Store) Encode(records []metadata.Versioned) ([]byte, error) {
+	return dataBatch(0, 0, s.clock.Now().UnixMilli(), records)
+}
+
+// LeadBatch makes the control batch with which a node begins to lead the log: who leads, and who votes. Its base offset and epoch are open.
+func (s *Store) LeadBatch(voters []schema.VotersRecordVoter) ([]byte, error) {
+	now := s.clock.Now().UnixMilli()
+	b := record.NewBuilder(record.BuilderOptions{Control: true})
+	change := &schema.LeaderChangeMessage{LeaderID: s.node}
+	for _, v := range voters {
+		change.Voters = append(change.Voters, schema.LeaderChangeMessageVoter{VoterID: v.VoterID})
+		change.GrantingVoters = append(change.GrantingVoters, schema.LeaderChangeMessageVoter{VoterID: v.VoterID})
+	}
+	for _, c := range []struct {
+		t record.ControlType
+		m schema.Message
+	}{{record.ControlLeaderChange, change}, {record.ControlKRaftVersion, &schema.KRaftVersionRecord{KRaftVersion: 1}}, {record.ControlKRaftVoters, &schema.VotersRecord{Voters: voters}}} {
+		value, err := c.m.AppendTo(nil, 0)
+		if err != nil {
+			return nil, err
+		}
+		b.AppendControl(now, c.t, value)
+	}
+	return b.Finish(), nil
 }
