@@ -223,6 +223,8 @@ func (s *session) step(ctx context.Context, f fault.Fault) {
 	}
 	fmt.Printf("%7.1f s  %s\n", s.rec.Now().Seconds(), st)
 	s.r.steps = append(s.r.steps, st)
+	// The next fault is to find leaders on all nodes, whoever gave them back by itself.
+	s.v.Prefer(ctx, load.Input)
 	pause(ctx, s.o.steady)
 }
 

@@ -50,6 +50,30 @@ func (v *View) Close() {
 // Admin is a client for changes.
 func (v *View) Admin() *kadm.Client { return kadm.NewClient(v.admin) }
 
+// Prefer asks for the preferred leaders of a topic and waits a little for them; a cluster that does not do it keeps those it has.
+func (v *View) Prefer(ctx context.Context, topic string) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	topics, err := v.Admin().ListTopics(ctx, topic)
+	if err != nil {
+		return
+	}
+	set := topics.TopicsSet()
+	if _, err := v.Admin().ElectLeaders(ctx, kadm.ElectPreferredReplica, set); err != nil {
+		return
+	}
+	for {
+		leaders, err := v.Leaders(ctx, topic)
+		preferred := err == nil
+		for _, p := range topics[topic].Partitions {
+			preferred = preferred && int(p.Partition) < len(leaders) && len(p.Replicas) > 0 && leaders[p.Partition] == p.Replicas[0]
+		}
+		if preferred || wait(ctx, 100*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
 // Seen is one topic as one node describes it.
 type Seen struct {
 	Leaders []int32 // by partition; -1 is none
