@@ -97,6 +97,7 @@ func run() int {
 	switch flag.Arg(0) {
 	case "":
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		context.AfterFunc(ctx, stop) // a second signal ends it at once; `chaos clean` takes away what that leaves
 		defer stop()
 		var valid bool
 		if valid, err = compete(ctx, o); err == nil && !valid {

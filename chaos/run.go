@@ -150,8 +150,13 @@ func (s *session) drive(ctx context.Context, faults []fault.Fault) error {
 	begin := time.Now()
 	start, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	said, err := os.Create(filepath.Join(s.r.dir, "clients.log"))
+	if err != nil {
+		return err
+	}
+	defer said.Close()
 	l, err := load.Start(start, load.Options{Bootstrap: s.c.Bootstrap(), Partitions: s.o.partitions, Every: s.o.every, Transactions: !s.o.noTxn, Group: !s.o.noTxn,
-		ReplicationForce: int16(min(3, s.o.nodes)), Seed: s.o.seed, Record: s.rec.Record})
+		ReplicationForce: int16(min(3, s.o.nodes)), Seed: s.o.seed, Record: s.rec.Record, Log: said})
 	if err != nil {
 		return err
 	}
@@ -180,7 +185,8 @@ func (s *session) drive(ctx context.Context, faults []fault.Fault) error {
 	s.close(end)
 	s.r.meter.Finish(end)
 	l.StopProducing(100 * time.Second)
-	final, cancel := context.WithTimeout(ctx, s.o.recover)
+	// An interrupted run is judged too.
+	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.recover)
 	defer cancel()
 	if err := load.ReadAll(final, s.c.Bootstrap(), s.o.partitions, s.rec.Record); err != nil {
 		return err

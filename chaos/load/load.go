@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,7 @@ type Options struct {
 	ReplicationForce int16 // replication factor to create with; -1 is the cluster's default
 	Seed             uint64
 	Record           func(history.Event)
+	Log              io.Writer // what the clients' library says; nil is nowhere
 }
 
 // Load is the running clients.
@@ -61,6 +63,14 @@ func client(bootstrap []string, more ...kgo.Opt) (*kgo.Client, error) {
 		kgo.RequestTimeoutOverhead(time.Second), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.RetryTimeout(20 * time.Second),
 		kgo.RequestRetries(1 << 20), kgo.DisableClientMetrics(),
 	}, more...)...)
+}
+
+// logged says what the client's library has to say, with its name and the time.
+func (l *Load) logged(who string) kgo.Opt {
+	if l.o.Log == nil {
+		return kgo.WithLogger(nil)
+	}
+	return kgo.WithLogger(kgo.BasicLogger(l.o.Log, kgo.LogLevelWarn, func() string { return time.Now().UTC().Format("15:04:05.000 ") + who + " " }))
 }
 
 // Start creates the topics and starts all clients.
@@ -139,7 +149,7 @@ const window = 100
 
 func (l *Load) startProducer(who int) error {
 	cl, err := client(l.o.Bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0),
-		kgo.ProduceRequestTimeout(time.Second), kgo.RecordDeliveryTimeout(2*time.Minute), kgo.MaxBufferedRecords(1<<16), kgo.ClientID(fmt.Sprintf("producer-%d", who)))
+		kgo.ProduceRequestTimeout(time.Second), kgo.RecordDeliveryTimeout(2*time.Minute), kgo.MaxBufferedRecords(1<<16), kgo.ClientID(fmt.Sprintf("producer-%d", who)), l.logged(fmt.Sprintf("producer-%d", who)))
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ func (l *Load) startReader(committed bool) error {
 		who = "reader-committed"
 	}
 	cl, err := client(l.o.Bootstrap, isolation(committed), kgo.ConsumePartitions(l.allPartitions()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchMaxWait(500*time.Millisecond), kgo.ClientID(who))
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.ClientID(who), l.logged(who))
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (l *Load) member(i int) {
 	who := fmt.Sprintf("member-%d", i)
 	for l.ctx.Err() == nil {
 		cl, err := client(l.o.Bootstrap, kgo.ConsumerGroup(ReadGroup), kgo.ConsumeTopics(Input), kgo.DisableAutoCommit(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-			kgo.FetchMaxWait(500*time.Millisecond), kgo.ClientID(who), kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(time.Second))
+			kgo.FetchMaxWait(500*time.Millisecond), kgo.ClientID(who), l.logged(who), kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(time.Second))
 		if err != nil {
 			l.errs.add(who, err)
 			return

@@ -42,7 +42,7 @@ func (t *transformer) session() error {
 		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }), kgo.ProduceRequestTimeout(time.Second), kgo.DisableClientMetrics(),
 		kgo.TransactionalID(t.who), kgo.TransactionTimeout(30*time.Second), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
 		kgo.ConsumerGroup(TransformGroup), kgo.ConsumeTopics(Input), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.FetchMaxWait(500*time.Millisecond), kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(time.Second), kgo.ClientID(t.who))
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(time.Second), kgo.ClientID(t.who), t.l.logged(t.who))
 	if err != nil {
 		return err
 	}
