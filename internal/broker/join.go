@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -44,7 +45,8 @@ func (b *Broker) identify(ctx context.Context, o Options) (identity, error) {
 	if err != nil {
 		return id, err
 	}
-	if len(config.ControllerQuorumBootstrapServers.Get(o.Values)) > 0 {
+	// With both roles, as in the configuration that Kafka comes with, the controller named is this process itself.
+	if len(config.ControllerQuorumBootstrapServers.Get(o.Values)) > 0 && !slices.Contains(config.ProcessRoles.Get(o.Values), "controller") {
 		return b.identifyGuest(ctx, o, id, meta)
 	}
 	if known && meta.ClusterID != "" {
@@ -189,7 +191,9 @@ func (b *Broker) newVoter(o Options, node int32) *voter {
 	}
 	v.makeObserver = func() *observer.Observer {
 		bootstrap := append([]string{}, o.Join...)
-		bootstrap = append(bootstrap, config.ControllerQuorumBootstrapServers.Get(o.Values)...)
+		if b.guest {
+			bootstrap = append(bootstrap, config.ControllerQuorumBootstrapServers.Get(o.Values)...)
+		}
 		for _, br := range b.loop.Image().Brokers() {
 			if e, ok := br.Endpoint(b.cluster.listener); ok && br.ID != node && !b.guest {
 				bootstrap = append(bootstrap, net.JoinHostPort(e.Host, fmt.Sprint(e.Port)))
