@@ -18,7 +18,7 @@ import (
 // forwarded says whether a request changes the metadata, which only the active controller does: any other node passes it on.
 func (w *row) forwarded() bool {
 	switch w.Key {
-	case private.RestoreMetadataKey, 19, 20, 33, 37, 43, 44, 45, 57, 64, 80, 81, 94:
+	case private.RestoreMetadataKey, 19, 20, 33, 37, 43, 44, 45, 55, 57, 64, 80, 81, 94:
 		return true
 	}
 	return false

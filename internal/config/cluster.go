@@ -12,4 +12,11 @@ var (
 		"Name of the listener on which the nodes of a cluster speak to each other. Not set, it is the one called CLUSTER or, where there is none, the first.")
 	ClusterJoin = own(list("ottla.cluster.join", "", anyList(), medium, readOnly,
 		"Addresses, host:port, of nodes of a cluster that this node shall be part of, on the listener where the nodes speak to each other. Where the data belongs to a cluster already they only say where to look first."))
+	// Kafka knows these as settings of a running broker only, and shows them where they are set.
+	LeaderReplicationThrottledRate = internal(long("leader.replication.throttled.rate", "9223372036854775807", atLeast(0), medium, perBroker,
+		"Bytes a second that this broker, as a leader, sends to throttled replicas."))
+	FollowerReplicationThrottledRate = internal(long("follower.replication.throttled.rate", "9223372036854775807", atLeast(0), medium, perBroker,
+		"Bytes a second that this broker, as a follower, fetches of throttled replicas."))
+	AlterLogDirsMaxBytesPerSecond = internal(long("replica.alter.log.dirs.io.max.bytes.per.second", "9223372036854775807", atLeast(0), medium, perBroker,
+		"Bytes a second that move between the disks of this broker."))
 )

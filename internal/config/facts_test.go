@@ -62,7 +62,7 @@ func TestSameAsKafka(t *testing.T) {
 			t.Errorf("%s %s: needs either a sentence or the reason why it has no effect", f[0], name)
 		}
 	}
-	if counts[Broker] != 380 || counts[Topic] != 38 || counts[Group] != 27 || counts[ClientMetrics] != 3 {
+	if counts[Broker] != 383 || counts[Topic] != 38 || counts[Group] != 27 || counts[ClientMetrics] != 3 {
 		t.Errorf("facts hold %v names", counts)
 	}
 	for s := Scope(0); s < scopes; s++ {

@@ -71,7 +71,7 @@ func (c *Controller) alterResource(img *metadata.Image, r *kmsg.IncrementalAlter
 		return nil, wire.Errorf(kerr.InvalidRequest, "Null value not supported for : %s", strings.Join(nulls, ", "))
 	}
 	typ := int8(r.ResourceType)
-	if err := c.checkTarget(typ, r.ResourceName); err != nil {
+	if err := c.checkTarget(img, typ, r.ResourceName); err != nil {
 		return nil, err
 	}
 	old := img.Config(typ, r.ResourceName)
@@ -158,9 +158,12 @@ func definition(typ int8, name string) (*config.Def, bool) {
 }
 
 // checkTarget refuses resources that cannot be altered whatever the settings.
-func (c *Controller) checkTarget(typ int8, name string) error {
+func (c *Controller) checkTarget(img *metadata.Image, typ int8, name string) error {
 	switch typ {
 	case metadata.BrokerConfig:
+		if id, err := strconv.ParseInt(name, 10, 32); err == nil && img.Broker(int32(id)) != nil {
+			return nil // another broker passed it on: it is for that broker
+		}
 		return c.checkNode(name)
 	case metadata.TopicConfig, metadata.GroupConfig, metadata.ClientMetricsConfig:
 		return nil
@@ -307,7 +310,7 @@ func (c *Controller) replaceResource(img *metadata.Image, r *kmsg.AlterConfigsRe
 		return nil, wire.Errorf(kerr.InvalidRequest, "Null value not supported for : %s", strings.Join(nulls, ", "))
 	}
 	typ := int8(r.ResourceType)
-	if err := c.checkTarget(typ, r.ResourceName); err != nil {
+	if err := c.checkTarget(img, typ, r.ResourceName); err != nil {
 		return nil, err
 	}
 	return c.replace(img, typ, r.ResourceName, img.Config(typ, r.ResourceName), set)
