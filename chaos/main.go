@@ -49,6 +49,9 @@ type options struct {
 	smoke       bool
 }
 
+// smokeFaults are those of the short run.
+const smokeFaults = "kill-leader,kill-controller,power-all,kill-all"
+
 func main() {
 	os.Exit(run())
 }
@@ -73,7 +76,7 @@ func run() int {
 	flag.BoolVar(&o.keep, "keep", false, "keep the working directory: history and brokers' output")
 	flag.IntVar(&o.heap, "heap", 384, "MB of heap of a Kafka node")
 	flag.StringVar(&o.set, "set", "", "more broker settings, name=value with commas between")
-	flag.BoolVar(&o.smoke, "smoke", false, "a minute of what works here; says what it leaves out")
+	flag.BoolVar(&o.smoke, "smoke", false, "less than a minute of "+smokeFaults+"; says what it leaves out")
 	flag.BoolVar(&list, "list", false, "print the faults and end")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "chaos [flags] | chaos check FILE | chaos clean\n\n")
@@ -142,7 +145,7 @@ func compete(ctx context.Context, o options) (valid bool, err error) {
 		o.seed = uint64(time.Now().UnixNano())%1e6 + 1
 	}
 	if o.smoke {
-		o.minutes, o.steady, o.hold, o.partitions = 0.5, 3*time.Second, 3*time.Second, 6
+		o.once, o.faults, o.steady, o.hold, o.recover, o.partitions = true, smokeFaults, 2*time.Second, 3*time.Second, 15*time.Second, 6
 	}
 	var results []*result
 	valid = true

@@ -70,7 +70,7 @@ func (l *Load) logged(who string) kgo.Opt {
 	if l.o.Log == nil {
 		return kgo.WithLogger(nil)
 	}
-	return kgo.WithLogger(kgo.BasicLogger(l.o.Log, kgo.LogLevelWarn, func() string { return time.Now().UTC().Format("15:04:05.000 ") + who + " " }))
+	return kgo.WithLogger(kgo.BasicLogger(l.o.Log, kgo.LogLevelInfo, func() string { return time.Now().UTC().Format("15:04:05.000 ") + who + " " }))
 }
 
 // Start creates the topics and starts all clients.
