@@ -162,6 +162,7 @@ func (l *Log) slice(s *segment, pos, limit int64, first *record.Header, maxBytes
 		}
 		if err != nil {
 			n = good - pos // what comes before the damage is served
+			l.tellDamage(s)
 		}
 	}
 	return Slice{file: s.log, f: f, base: s.base, pos: pos, n: int(n)}, nil
@@ -198,6 +199,7 @@ func (l *Log) unreadable(s *segment, pos, offset int64, err error) error {
 	c := &CorruptionError{Dir: *l.path.Load(), Segment: segmentName(s.base) + logSuffix, Position: pos, Offset: offset, Reason: err.Error()}
 	l.m.o.Logger.Error("corrupt data was found and not served", "partition", l.tp.String(), "error", c)
 	l.m.metrics.corrupt.Inc()
+	l.tellDamage(s)
 	return wire.Errorf(kerr.CorruptMessage, "%v", c)
 }
 

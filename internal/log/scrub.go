@@ -80,7 +80,7 @@ func (s *scrub) pass(ctx context.Context, logs []*Log) {
 			if l.isUnborn.Load() || seg.size.Load() == 0 {
 				continue
 			}
-			if s.known[seg] {
+			if s.known[seg] && !seg.mended.Swap(false) {
 				seen[seg] = true // said once; it stays refused
 				continue
 			}

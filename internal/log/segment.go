@@ -64,6 +64,7 @@ type segment struct {
 	// trusted says from which position on this process wrote the bytes itself; below, reads check them once.
 	trusted  atomic.Int64
 	verified intervals
+	mended   atomic.Bool // damage was repaired since the scrub found it
 }
 
 func newSegment(c *fileCache, dir string, base int64) *segment {

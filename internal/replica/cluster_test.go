@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -217,7 +218,7 @@ func (n *member) serve(ctx context.Context, from int32, q *kmsg.FetchRequest) (k
 	for _, p := range s.Partitions {
 		parts = append(parts, FetchPartition{TP: n.c.tp, TopicID: p.TopicID, FetchOffset: p.FetchOffset, CurrentLeaderEpoch: p.CurrentLeaderEpoch, LastFetchedEpoch: p.LastFetchedEpoch, MaxBytes: p.MaxBytes, LogStart: p.LogStartOffset})
 	}
-	params := FetchParams{MinBytes: q.MinBytes, MaxBytes: q.MaxBytes, MaxWait: time.Duration(q.MaxWaitMillis) * time.Millisecond, Follower: true, Replica: from, BrokerEpoch: -1}
+	params := FetchParams{AnyReplica: q.ReplicaID < 0, MinBytes: q.MinBytes, MaxBytes: q.MaxBytes, MaxWait: time.Duration(q.MaxWaitMillis) * time.Millisecond, Follower: q.ReplicaID >= 0, Replica: from, BrokerEpoch: -1}
 	done := make(chan []FetchResult, 1)
 	n.m.Fetch(params, parts, func(r []FetchResult) { done <- r })
 	var results []FetchResult
@@ -472,6 +473,59 @@ func TestLowWatermark(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestDamage: a flipped bit in any copy is never served, and repaired from another one.
+func TestDamage(t *testing.T) {
+	for _, broken := range []int32{1, 2} { // the leader and a follower
+		synctest.Test(t, func(t *testing.T) {
+			c := newClusterOf(t, 1, 2, 3)
+			defer c.close()
+			for i := range 20 {
+				expect(t, "produce", c.produce(1, 10, fmt.Sprint("value ", i)), 0)
+			}
+			c.equal(1, 2, 3)
+			n := c.nodes[broken]
+			n.stop(false) // cleanly, so that the segment is trusted no more when it comes back
+			flip(t, n.disk, "/data/a-0/00000000000000000000.log", 700)
+			n.start()
+			c.publish()
+			p, _ := n.m.Replica(c.tp)
+			for tries := 0; ; tries++ {
+				l := mustLog(t, p)
+				s, err := l.Read(0, 1<<20, l.LogEnd(), true) // up to the damage
+				whole := err == nil && s.Position()+int64(s.Len()) == l.LogEnd().Position
+				s.Release()
+				if tries == 0 && whole {
+					t.Fatal("damage was served")
+				}
+				if whole {
+					break
+				}
+				if tries == 100 {
+					t.Fatal("the damage is still there")
+				}
+				<-time.After(100 * time.Millisecond)
+			}
+			c.equal(1, 2, 3)
+		})
+	}
+}
+
+func flip(t *testing.T, disk *vfs.Mem, name string, at int64) {
+	t.Helper()
+	f, err := disk.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b [1]byte
+	if _, err = f.ReadAt(b[:], at); err == nil {
+		b[0] ^= 0x10
+		_, err = f.WriteAt(b[:], at)
+	}
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func mustLog(t *testing.T, p *Partition) *log.Log {

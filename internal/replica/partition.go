@@ -30,6 +30,8 @@ type Partition struct {
 
 	followed atomic.Pointer[followed] // at the fetcher of its leader; nil where this broker leads, or nobody does
 
+	mended atomic.Int64 // when damage of its log was last seen to, by Manager.now; 0 never
+
 	openMu sync.Mutex // held while the log is being opened; never together with mu
 	roleMu sync.Mutex // held while the role and the log are made to agree; mu and the log's lock are taken under it
 
