@@ -44,6 +44,21 @@ type Cluster interface {
 	Forward(key, version int16, body []byte, done func(answer []byte, err error))
 	// Quorum takes messages of another member of the metadata quorum; it does not block.
 	Quorum(frame []byte) error
+	// Members are those of the metadata quorum, as its leader sees them; done runs once, on any goroutine.
+	Members(done func([]Member))
+}
+
+// Member is one node of the metadata quorum.
+type Member struct {
+	ID    int32
+	Dir   [16]byte
+	Voter bool
+	// Behind is how much of the log it is not known to have; -1 where nothing is known of it.
+	Behind int64
+	Heard  bool // from it, not long ago
+	// Listener, Host and Port are where other nodes find it; Port is 0 where that is not known.
+	Listener, Host string
+	Port           uint16
 }
 
 // ProducerIDs gives ids to idempotent producers, from blocks that the controller has set aside for this broker.

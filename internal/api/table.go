@@ -51,7 +51,7 @@ var table = []row{
 	{47, 0, 0, "OffsetDelete", Parked, Access{"DELETE", "GROUP"}, decoded, typed(offsetDelete)},
 	{48, 0, 1, "DescribeClientQuotas", Inline, Access{"DESCRIBE_CONFIGS", "CLUSTER"}, listing, typed(describeClientQuotas)},
 	{50, 0, 0, "DescribeUserScramCredentials", Inline, Access{"DESCRIBE", "CLUSTER"}, listing, typed(describeUserScramCredentials)},
-	{55, 0, 2, "DescribeQuorum", Inline, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeQuorum)},
+	{55, 0, 2, "DescribeQuorum", Parked, Access{"DESCRIBE", "CLUSTER"}, decoded, typed(describeQuorum)},
 	{56, 2, 3, "AlterPartition", Parked, Access{"CLUSTER_ACTION", "CLUSTER"}, decoded, typed(alterPartition)},
 	{57, 0, 2, "UpdateFeatures", Parked, Access{"ALTER", "CLUSTER"}, decoded, typed(updateFeatures)},
 	{59, 0, 1, "FetchSnapshot", Inline, Access{"CLUSTER_ACTION", "CLUSTER"}, Memory{Times: 4, Bytes: 1 << 20}, typed(fetchSnapshot)},

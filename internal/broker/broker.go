@@ -164,7 +164,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	coords = newCoordinators(o, node, image, replicas, others)
 	brain := &brain{ctl: controller.New(node, o.Values), begun: o.Clock.Now()}
 	b.cluster = newCluster(o, node, image, func(l string, nc net.Conn) error { return b.server.ServeConn(l, nc) })
-	b.cluster.brain, brain.cluster = brain, b.cluster
+	b.cluster.brain, brain.cluster, b.cluster.dir = brain, b.cluster, b.store.Voter()
 	others.use(b.cluster)
 	shares = sharefetch.New(sharefetch.Options{
 		Source: &shareSource{image, replicas}, Persister: coords.shareStates, Settings: settings.shareGroup, Wheel: wheel, Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,

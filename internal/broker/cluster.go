@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/ottla/ottla/internal/api"
 	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/controller"
 	"github.com/ottla/ottla/internal/metadata"
@@ -34,6 +35,7 @@ type cluster struct {
 	image    func() *metadata.Image
 	brain    *brain
 	voter    *voter                            // nil where sole
+	dir      metadata.UUID                     // of the metadata log
 	sole     bool                              // this node is its own controller: there is no quorum
 	observer atomic.Pointer[observer.Observer] // nil while nothing has to be fetched
 	host     atomic.Pointer[quorum.Host]       // nil where this node is no member of a quorum
@@ -314,4 +316,34 @@ func (c *cluster) Quorum(frame []byte) error {
 		return errors.New("this node is its own controller and takes no messages of a quorum")
 	}
 	return c.voter.Deliver(frame)
+}
+
+// Members implements api.Cluster.
+func (c *cluster) Members(done func([]api.Member)) {
+	member := func(id int32, dir metadata.UUID) api.Member {
+		m := api.Member{ID: id, Dir: dir, Voter: true, Heard: true, Listener: c.listener}
+		if b := c.image().Broker(id); b != nil {
+			if e, ok := b.Endpoint(c.listener); ok {
+				m.Host, m.Port = e.Host, e.Port
+			}
+		}
+		return m
+	}
+	host := c.host.Load()
+	if host == nil {
+		done([]api.Member{member(c.node, c.dir)})
+		return
+	}
+	described := host.Describe(func(all []quorum.MemberState) {
+		out := make([]api.Member, 0, len(all))
+		for _, s := range all {
+			m := member(s.Node, s.Dir)
+			m.Voter, m.Behind, m.Heard = s.Voter, s.Behind, s.Heard
+			out = append(out, m)
+		}
+		done(out)
+	})
+	if !described {
+		done(nil)
+	}
 }

@@ -99,8 +99,8 @@ func TestKafkaToolsOnThreeBrokers(t *testing.T) {
 	k, c := newKit(t), startTrio(t)
 	one, two, three := c.brokers[0], c.brokers[1], c.brokers[2]
 	for _, b := range c.brokers {
-		k.want(b, tools+"MetadataQuorumCommand", []string{"describe", "--status"}, `^ClusterId: +[A-Za-z0-9_-]{22}$`, `^LeaderId: +\d$`, `^CurrentVoters: +\[\{"id": `)
-		k.want(b, tools+"MetadataQuorumCommand", []string{"describe", "--replication"}, `^1\s+[A-Za-z0-9_-]{22}\s+\d+\s+\d+\s`, `^2\s+[A-Za-z0-9_-]{22}\s+\d+\s+\d+\s`, `^3\s+[A-Za-z0-9_-]{22}\s+\d+\s+\d+\s`, `\sLeader\s*$`)
+		k.want(b, tools+"MetadataQuorumCommand", []string{"describe", "--status"}, `^ClusterId: +[A-Za-z0-9_-]{22}$`, `^LeaderId: +\d$`, `^CurrentVoters: +\[\{"id": 1, .*\{"id": 2, .*\{"id": 3, .*"endpoints": \["CLUSTER://`, `^CurrentObservers: +\[\]$`)
+		k.want(b, tools+"MetadataQuorumCommand", []string{"describe", "--replication"}, `^1\s+[A-Za-z0-9_-]{22}\s+\d+\s+\d+\s`, `^2\s+[A-Za-z0-9_-]{22}\s+\d+\s+\d+\s`, `^3\s+[A-Za-z0-9_-]{22}\s+\d+\s+\d+\s`, `\sLeader\s*$`, `\sFollower\s*$`)
 	}
 	k.want(two, clusterTool, []string{"cluster-id"}, `^Cluster ID: [A-Za-z0-9_-]{22}$`)
 	k.want(three, clusterTool, []string{"list-endpoints"}, `^1 .*unfenced`, `^2 .*unfenced`, `^3 .*unfenced`)
