@@ -16,12 +16,12 @@ CHAOS ?= -contestant ottla -minutes 10
 # What runs goroutines of its own, and so is tested with the race detector.
 SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet ./test/churn
 
-.PHONY: build test check vet unit race interop crash abuse full golden bench bench-kafka fuzz docs chaos
+.PHONY: build test check vet unit race interop cluster crash abuse full golden bench bench-kafka fuzz docs chaos
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ottla
 
-test: check race interop crash abuse full
+test: check race interop crash abuse full cluster
 	@echo "all of it passed; the lines with SKIP above say what this machine could not run, and why"
 
 check: vet unit
@@ -40,6 +40,10 @@ race:
 # Real clients, and the files of real brokers. The skips are printed with their reasons.
 interop:
 	@set -o pipefail; $(GO) test -count=1 -v -timeout 25m ./test/interop ./test/ondisk 2>&1 | grep -E '^(---|===|\s+---|ok|FAIL|PASS|panic)|SKIP|skip|_test.go' | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+
+# Three brokers as real processes, and ours among Apache Kafka's. The skips are printed with their reasons.
+cluster:
+	$(GO) test -count=1 -v -timeout 25m ./test/cluster ./test/mixed
 
 # Hostile and broken clients against a real process.
 abuse:
