@@ -22,7 +22,7 @@ var floors = map[string]int{
 	"internal/record": 8, // the log stores what record understands, so record stands below it
 	"internal/log":    10, "internal/purgatory": 10, "internal/timewheel": 9, "internal/quota": 10, "internal/security": 10,
 	"internal/metadata": 20, "internal/coordinator": 21, "internal/tier": 20,
-	"internal/controller": 30, "internal/group": 30, "internal/txn": 30, "internal/share": 30, "internal/sharecoord": 30, "internal/telemetry": 30,
+	"internal/controller": 30, "internal/group": 30, "internal/txn": 30, "internal/share": 30, "internal/sharecoord": 30, "internal/telemetry": 30, "internal/balance": 30,
 	"internal/peer": 35, "internal/remote": 42, "internal/replica": 40, "internal/sharefetch": 40, "internal/sharestate": 40, "internal/network": 40,
 	"internal/api": 50,
 	"internal/web": 55, "internal/backup": 56,
@@ -35,7 +35,7 @@ var floors = map[string]int{
 }
 
 // pure rooms have no goroutine, clock, I/O or randomness of their own.
-var pure = []string{"internal/controller", "internal/group", "internal/txn", "internal/share", "internal/sharecoord", "internal/replica/core", "internal/record"}
+var pure = []string{"internal/controller", "internal/group", "internal/txn", "internal/share", "internal/sharecoord", "internal/replica/core", "internal/record", "internal/balance"}
 
 type file struct {
 	path, dir string
