@@ -87,7 +87,7 @@ func New(env Env) *cobra.Command {
 	root.PersistentFlags().StringSliceVarP(&c.brokers, "bootstrap", "b", []string{def}, "broker addresses, host:port[,host:port]; default from OTTLA_BOOTSTRAP")
 	root.PersistentFlags().DurationVar(&c.timeout, "timeout", 15*time.Second, "how long a request may take")
 	c.output = "text"
-	for _, cmd := range []*cobra.Command{c.topic(), c.produce(), c.group(), c.cluster(), c.dlq(), c.txn(), c.backup(), c.restore()} {
+	for _, cmd := range []*cobra.Command{c.topic(), c.produce(), c.group(), c.cluster(), c.dlq(), c.txn(), c.backup(), c.restore(), c.broker(), c.balance(), c.upgrade()} {
 		cmd.PersistentFlags().StringVarP(&c.output, "output", "o", "text", "output: text or json")
 		root.AddCommand(cmd)
 	}

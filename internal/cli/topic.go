@@ -13,7 +13,7 @@ import (
 
 func (c *command) topic() *cobra.Command {
 	cmd := &cobra.Command{Use: "topic", Short: "Create, list, describe, alter and delete topics"}
-	cmd.AddCommand(c.topicCreate(), c.topicList(), c.topicDescribe(), c.topicAlter(), c.topicDelete())
+	cmd.AddCommand(c.topicCreate(), c.topicList(), c.topicDescribe(), c.topicAlter(), c.topicDelete(), c.topicReassign())
 	return cmd
 }
 

@@ -25,7 +25,7 @@ var floors = map[string]int{
 	"internal/controller": 30, "internal/group": 30, "internal/txn": 30, "internal/share": 30, "internal/sharecoord": 30, "internal/telemetry": 30, "internal/balance": 30,
 	"internal/peer": 35, "internal/remote": 42, "internal/replica": 40, "internal/sharefetch": 40, "internal/sharestate": 40, "internal/network": 40,
 	"internal/api": 50,
-	"internal/web": 55, "internal/backup": 56,
+	"internal/web": 55, "internal/backup": 56, "internal/operate": 57,
 	"internal/broker": 60,
 	"":                65, // package ottla, the embeddable broker
 	"ottlatest":       66,
