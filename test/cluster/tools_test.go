@@ -131,12 +131,25 @@ func TestKafkaToolsOnThreeBrokers(t *testing.T) {
 		t.Errorf("%d of 300 records are left", got)
 	}
 
+	k.verifies(c)
+
 	// A broker that is gone for good.
 	three.kill()
 	k.want(one, clusterTool, []string{"list-endpoints", "--include-fenced-brokers"}, `^3 .*\sfenced`)
 	k.want(two, tools+"TopicCommand", []string{"--describe", "--under-replicated-partitions"}, `Topic: moves`)
 	k.want(two, clusterTool, []string{"unregister", "--id", "3"}, `^Broker 3 is no longer registered`)
 	k.dumps(c)
+}
+
+// verifies has Kafka's tool read every copy of every partition, as it does until it is stopped, and compare them.
+func (k *kit) verifies(c *trio) {
+	k.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	defer cancel()
+	r, _ := k.kafka.RunTool(ctx, tools+"ReplicaVerificationTool", "", "--broker-list", strings.Join(c.seeds(), ","), "--topics-include", "moves", "--report-interval-ms", "1000")
+	if !strings.Contains(r.Out, "max lag is 0 for partition moves-") || strings.Contains(r.Out, "doesn't match") {
+		k.t.Errorf("the copies were not all compared and found equal:\n%s\n%s", r.Out, r.Stderr)
+	}
 }
 
 // movesThrottled has all replicas moved under a throttle, which goes when the move is verified.
