@@ -10,22 +10,29 @@ import (
 
 func (c *command) dev() *cobra.Command {
 	var data, host string
-	var port, httpPort int
+	var port, httpPort, brokers int
 	var verbose bool
 	var set []string
 	cmd := &cobra.Command{
 		Use: "dev", Short: "Run a broker on this machine: no configuration, no format step", Args: cobra.NoArgs,
-		Example: "  ottla dev\n  ottla dev --data ./data --port 0",
+		Example: "  ottla dev\n  ottla dev --data ./data --port 0\n  ottla dev --brokers 3",
 	}
 	cmd.Flags().StringVar(&data, "data", "./ottla-data", "folder of the data; made if absent")
 	cmd.Flags().StringVar(&host, "host", "127.0.0.1", "address to listen on")
 	cmd.Flags().IntVar(&port, "port", 9092, "port to listen on; 0 picks a free one")
 	cmd.Flags().IntVar(&httpPort, "http-port", 9644, "port of metrics and health; another one where it is in use, 0 picks a free one, -1 has none")
+	cmd.Flags().IntVar(&brokers, "brokers", 1, "how many brokers: several are a cluster of as many processes, on --port, --port+2 and so on")
 	cmd.Flags().StringArrayVar(&set, "set", nil, "setting by Kafka's name, name=value (repeatable)")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "log what the broker does")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if port < 0 || port > 65535 {
 			return fmt.Errorf("--port %d is no port; give one from 0 (pick one) to 65535", port)
+		}
+		if brokers < 1 {
+			return fmt.Errorf("--brokers %d; give 1 or more", brokers)
+		}
+		if brokers > 1 {
+			return c.devCluster(cmd.Context(), data, host, port, brokers, set, verbose)
 		}
 		o := RunOptions{DataDir: data, Listen: net.JoinHostPort(host, strconv.Itoa(port)), Set: set, Dev: true, Verbose: verbose}
 		if httpPort > 65535 {
