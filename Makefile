@@ -16,12 +16,12 @@ CHAOS ?= -contestant ottla -minutes 10
 # What runs goroutines of its own, and so is tested with the race detector.
 SHELLS := . ./internal/broker ./internal/network ./internal/replica/... ./internal/log ./internal/coordinator/... ./internal/purgatory ./internal/timewheel ./internal/metadata/... ./internal/vfs ./internal/vnet ./test/churn
 
-.PHONY: build test check vet unit race interop cluster crash abuse full golden bench bench-kafka fuzz docs chaos
+.PHONY: build test check vet unit race interop cluster crash abuse full golden bench bench-kafka fuzz docs chaos chaos-smoke
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ottla
 
-test: check race interop crash abuse full cluster
+test: check race interop crash abuse full cluster chaos-smoke
 	@echo "all of it passed; the lines with SKIP above say what this machine could not run, and why"
 
 check: vet unit
@@ -61,6 +61,10 @@ golden:
 
 chaos:
 	$(GO) run ./chaos $(CHAOS)
+
+# The short one: three nodes, the faults of processes, and power cuts where there is root.
+chaos-smoke:
+	$(GO) run ./chaos -smoke
 
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...

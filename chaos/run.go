@@ -169,6 +169,9 @@ func (s *session) drive(ctx context.Context, faults []fault.Fault) error {
 	if _, err := s.v.WaitWhole(ctx, s.o.recover); err != nil {
 		return fmt.Errorf("before the first fault: %w", err)
 	}
+	if err := s.v.WaitVoters(ctx, 40*time.Second); err != nil {
+		s.r.notes = append(s.r.notes, err.Error())
+	}
 	pause(ctx, s.o.steady)
 	faulty := time.Now()
 	for i := 0; ctx.Err() == nil; i++ {

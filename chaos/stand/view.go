@@ -179,14 +179,36 @@ func (v *View) WaitWhole(ctx context.Context, patience time.Duration) (time.Dura
 
 // Controller is the leader of the metadata quorum, -1 if nobody tells.
 func (v *View) Controller(ctx context.Context) int32 {
+	leader, _ := v.quorum(ctx)
+	return leader
+}
+
+// WaitVoters waits until the metadata quorum has as many voters as there are nodes: a young cluster may still be growing, and one with
+// a single voter cannot lose it.
+func (v *View) WaitVoters(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		_, voters := v.quorum(ctx)
+		if voters >= len(v.c.Nodes) {
+			return nil
+		}
+		if wait(ctx, 100*time.Millisecond) != nil {
+			return fmt.Errorf("the metadata quorum of %d nodes has %d voters after %v", len(v.c.Nodes), voters, patience)
+		}
+	}
+}
+
+// quorum asks the nodes in turn for the metadata quorum's leader and number of voters.
+func (v *View) quorum(ctx context.Context) (leader int32, voters int) {
 	for _, cl := range v.clients {
 		req := kmsg.NewPtrDescribeQuorumRequest()
 		t := kmsg.NewDescribeQuorumRequestTopic()
 		t.Topic = "__cluster_metadata"
 		t.Partitions = append(t.Partitions, kmsg.NewDescribeQuorumRequestTopicPartition())
 		req.Topics = append(req.Topics, t)
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		resp, err := cl.SeedBrokers()[0].Request(ctx, req)
+		ask, cancel := context.WithTimeout(ctx, 2*time.Second)
+		resp, err := cl.SeedBrokers()[0].Request(ask, req)
 		cancel()
 		if err != nil {
 			continue
@@ -194,10 +216,10 @@ func (v *View) Controller(ctx context.Context) int32 {
 		for _, t := range resp.(*kmsg.DescribeQuorumResponse).Topics {
 			for _, p := range t.Partitions {
 				if p.ErrorCode == 0 && p.LeaderID >= 0 {
-					return p.LeaderID
+					return p.LeaderID, len(p.CurrentVoters)
 				}
 			}
 		}
 	}
-	return -1
+	return -1, 0
 }
