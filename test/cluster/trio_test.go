@@ -62,6 +62,13 @@ func (b *broker) kill() {
 	<-b.done
 }
 
+func (b *broker) signal(s syscall.Signal) {
+	b.t.Helper()
+	if err := b.cmd.Process.Signal(s); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func (b *broker) output() string {
 	out, _ := os.ReadFile(filepath.Join(b.dir, "out"))
 	if len(out) > 6000 {
