@@ -191,6 +191,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		return err
 	}
 	life := newLifecycle(b.cluster, o, b.registration(o, node))
+	coords.life.Store(life)
 	b.life.Store(life)
 	if b.cluster.sole {
 		b.setStraysAside(replicas)

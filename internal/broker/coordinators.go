@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/ottla/ottla/internal/config"
@@ -29,6 +30,13 @@ type coordinators struct {
 	sent        *remote.Markers
 	shareStates *sharestate.Client
 	appends     lanes
+	life        atomic.Pointer[lifecycle] // nil until this broker is about to take part in its cluster
+}
+
+// leads says whether this broker may believe that it leads what it led last.
+func (c *coordinators) leads() bool {
+	l := c.life.Load()
+	return l == nil || l.leads()
 }
 
 // joinPatience bounds how long a produce waits for the coordinator of its transaction on another broker; its client asks again after that.
@@ -43,7 +51,7 @@ func newCoordinators(o Options, node int32, image func() *metadata.Image, replic
 		},
 		Clock: o.Clock, Logger: o.Logger, Registerer: o.Registerer,
 		WriteTimeout: ms(int64(config.OffsetsCommitTimeoutMs.Get(o.Values))), LoadBytes: int(config.OffsetsLoadBufferSize.Get(o.Values)),
-		Codec: record.Codec(config.OffsetsTopicCompressionCodec.Get(o.Values)),
+		Codec: record.Codec(config.OffsetsTopicCompressionCodec.Get(o.Values)), Leads: c.leads,
 	})
 	c.sent = remote.NewMarkers(others.Ask)
 	c.ends = newMarkers(o, image)

@@ -25,13 +25,19 @@ type lifecycle struct {
 	leaving  atomic.Bool
 	serving  atomic.Bool // as of the last heartbeat
 
+	// A broker leads what it led for a session after the controller has last heard of it: nobody else does before. heard is when the last
+	// heartbeat that was answered was sent; of run alone, when the last one was sent and when this process last stood still.
+	session       time.Duration
+	heard         atomic.Pointer[time.Time]
+	last, stalled time.Time
+
 	unfenced, gone chan struct{} // closed when the broker first serves, and when it may go
 	failed         chan error    // why the cluster does not take this broker
 	once, goneOnce sync.Once
 }
 
 func newLifecycle(c *cluster, o Options, r controller.Registration) *lifecycle {
-	l := &lifecycle{c: c, r: r, interval: ms(int64(config.BrokerHeartbeatIntervalMs.Get(o.Values))), unfenced: make(chan struct{}), gone: make(chan struct{}), failed: make(chan error, 1)}
+	l := &lifecycle{c: c, r: r, interval: ms(int64(config.BrokerHeartbeatIntervalMs.Get(o.Values))), session: ms(int64(config.BrokerSessionTimeoutMs.Get(o.Values))), unfenced: make(chan struct{}), gone: make(chan struct{}), failed: make(chan error, 1)}
 	l.epoch.Store(-1)
 	return l
 }
@@ -81,6 +87,28 @@ func (l *lifecycle) run(ctx context.Context) {
 	}
 }
 
+// selfTrust is how long after a standstill an active controller does not take its own word: by then its quorum has told it if it was replaced.
+const selfTrust = 2 * time.Second
+
+// leads says whether this broker may believe that it leads what it led last.
+func (l *lifecycle) leads() bool {
+	if l.c.sole {
+		return true
+	}
+	at := l.heard.Load()
+	return at != nil && l.c.clock.Since(*at) < l.session
+}
+
+// renew notes that a heartbeat which was sent at a time has been answered.
+func (l *lifecycle) renew(sent time.Time) {
+	if t, err := l.c.controllerTarget(); err != nil || t.Node == l.c.node {
+		if !l.stalled.IsZero() && l.c.clock.Since(l.stalled) < selfTrust {
+			return
+		}
+	}
+	l.heard.Store(&sent)
+}
+
 // requestTimeout bounds one exchange with the controller: a silent one may have been replaced.
 const requestTimeout = 2 * time.Second
 
@@ -116,6 +144,11 @@ func (l *lifecycle) register(ctx context.Context) error {
 func (l *lifecycle) beat(ctx context.Context) error {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = l.r.Broker, l.epoch.Load(), l.c.image().Offset(), l.leaving.Load()
+	sent := l.c.clock.Now()
+	if !l.last.IsZero() && sent.Sub(l.last) > l.session/2 {
+		l.stalled = sent
+	}
+	l.last = sent
 	r, err := l.ask(ctx, req)
 	if err != nil {
 		return err
@@ -131,6 +164,7 @@ func (l *lifecycle) beat(ctx context.Context) error {
 	}
 	l.serving.Store(!resp.IsFenced)
 	if !resp.IsFenced {
+		l.renew(sent)
 		l.once.Do(func() { close(l.unfenced) })
 	}
 	if resp.ShouldShutdown {

@@ -23,6 +23,7 @@ type core struct {
 	clock       clock.Clock
 	logger      *slog.Logger
 	spawn       func(func())
+	leads       func() bool
 	metrics     *metrics
 
 	workers, mailboxOps, maxBatchBytes, loadBytes int

@@ -111,6 +111,10 @@ func (o *readOp[T, S]) run(p *partition) {
 		p.answer(o, err)
 		return
 	}
+	if p.c.leads != nil && !p.c.leads() {
+		p.answer(o, errNotCoordinator(p.c, p.number))
+		return
+	}
 	p.current = o
 	o.value, o.err = o.op(p.shard.(S), p.c.clock.Now())
 	p.await(pending{w: o})

@@ -88,6 +88,9 @@ type Options[S Shard] struct {
 	Clock      clock.Clock           // clock.Real by default
 	Logger     *slog.Logger          // silent by default
 	Registerer prometheus.Registerer // none by default
+	// Leads says whether this broker may still believe that it leads what it led last; while it may not, Read is refused with NOT_COORDINATOR,
+	// so that nobody hears from a broker that stood still what others have changed meanwhile. Always by default.
+	Leads func() bool
 	// Spawn runs a worker, each call in a goroutine of its own; `go` by default. A simulator has its own.
 	Spawn func(func())
 
@@ -117,7 +120,7 @@ func New[S Shard](o Options[S]) *Runtime[S] {
 	c := &core{
 		name: o.Name, topic: o.Topic, log: o.Log, decode: o.Decode,
 		newShard: func(p int32) Shard { return newShard(p) },
-		clock:    o.Clock, logger: o.Logger, spawn: o.Spawn,
+		clock:    o.Clock, logger: o.Logger, spawn: o.Spawn, leads: o.Leads,
 		workers: def(o.Workers, 2), mailboxOps: def(o.MailboxOps, 10000), maxBatchBytes: def(o.MaxBatchBytes, 1048588),
 		loadBytes: def(o.LoadBytes, 1<<20), writeTimeout: def(o.WriteTimeout, 5*time.Second),
 		reloadBackoff: def(o.ReloadBackoff, 50*time.Millisecond), codec: o.Codec,
