@@ -132,9 +132,8 @@ func Run(ctx context.Context, adm *kadm.Client, p *Plan, o Options) (err error) 
 	defer o.Progress.Done()
 	o.Progress.Add(int64(len(p.Moves) - p.Left()))
 	for {
-		if on, err := Load(o.File); err == nil && on.Paused {
-			p.Paused = true
-			return ErrPaused
+		if err := p.checkpoint(o.File); err != nil {
+			return err
 		}
 		done, running, err := p.look(ctx, adm)
 		if err != nil {
@@ -144,11 +143,11 @@ func Run(ctx context.Context, adm *kadm.Client, p *Plan, o Options) (err error) 
 		if p.Left() == 0 {
 			return p.Save(o.File)
 		}
-		if err := p.start(ctx, adm, o.AtOnce-running); err != nil {
+		if err := p.checkpoint(o.File); err != nil {
 			return err
 		}
-		if err := p.Save(o.File); err != nil {
-			return err
+		if err := p.start(ctx, adm, o.AtOnce-running); err != nil {
+			return errors.Join(err, p.Save(o.File))
 		}
 		t := time.NewTimer(o.Poll)
 		select {
@@ -158,6 +157,15 @@ func Run(ctx context.Context, adm *kadm.Client, p *Plan, o Options) (err error) 
 			return ctx.Err()
 		}
 	}
+}
+
+// checkpoint writes down how far the plan is. Where somebody has paused it in the file, it stays paused and the run ends.
+func (p *Plan) checkpoint(file string) error {
+	if on, err := Load(file); err == nil && on.Paused {
+		p.Paused = true
+		return errors.Join(ErrPaused, p.Save(file))
+	}
+	return p.Save(file)
 }
 
 func (p *Plan) sameCluster(ctx context.Context, adm *kadm.Client) error {
