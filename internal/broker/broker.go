@@ -119,7 +119,7 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 	b.store, err = store.Open(store.Options{
 		FS: o.FS, Clock: o.Clock, Logger: o.Logger, LogDirs: o.LogDirs, Dir: config.MetadataLogDir.Get(o.Values), NodeID: identity.node,
 		ClusterID: identity.cluster, Follow: b.follows || b.votes, NewID: newID, Endpoints: endpoints(o), Bootstrap: controller.Bootstrap(),
-		SegmentBytes: int64(config.MetadataLogSegmentBytes.Get(o.Values)), SnapshotBytes: config.MetadataLogMaxRecordBytesBetweenSnapshots.Get(o.Values),
+		SegmentBytes: metadataSegmentBytes(o.Values), SnapshotBytes: config.MetadataLogMaxRecordBytesBetweenSnapshots.Get(o.Values),
 		SnapshotInterval: ms(config.MetadataLogMaxSnapshotIntervalMs.Get(o.Values)),
 		RetentionBytes:   config.MetadataMaxRetentionBytes.Get(o.Values), RetentionTime: ms(config.MetadataMaxRetentionMs.Get(o.Values)),
 	})

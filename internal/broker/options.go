@@ -136,3 +136,11 @@ func shareConfig(v *config.Values) share.Config {
 		MaxSize:            int(config.GroupShareMaxSize.Get(v)), InitializeRetry: ms(int64(config.GroupShareInitializeRetryIntervalMs.Get(v))),
 	}
 }
+
+// metadataSegmentBytes is the size of the files of the metadata log.
+func metadataSegmentBytes(v *config.Values) int64 {
+	if n := config.MetadataLogTestSegmentBytes.Get(v); n > 0 {
+		return int64(n)
+	}
+	return int64(config.MetadataLogSegmentBytes.Get(v))
+}

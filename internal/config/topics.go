@@ -28,6 +28,8 @@ var (
 		"Bytes of metadata records after which a snapshot is written.")
 	MetadataLogMaxSnapshotIntervalMs = long("metadata.log.max.snapshot.interval.ms", "3600000", atLeast(0), high, readOnly,
 		"Time after which a snapshot is written although few records came. 0 is never.")
+	MetadataLogTestSegmentBytes = internal(integer("internal.metadata.log.segment.bytes", null, nil, low, readOnly,
+		"Size of the files of the metadata log, below the smallest that is allowed else; for tests."))
 	MetadataLogSegmentBytes = integer("metadata.log.segment.bytes", "1073741824", atLeast(8388608), high, readOnly,
 		"Size at which a segment of the metadata log is closed.")
 	MetadataMaxRetentionBytes = long("metadata.max.retention.bytes", "104857600", nil, high, readOnly,

@@ -261,7 +261,7 @@ func TestObserverOfOttla(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	b, err := peer.StartOttla(ctx, bin, peer.Options{Dir: t.TempDir(), Properties: map[string]string{
-		"metadata.log.max.record.bytes.between.snapshots": "4000", "metadata.log.segment.bytes": "8388608", "metadata.max.retention.bytes": "1",
+		"metadata.log.max.record.bytes.between.snapshots": "4000", "internal.metadata.log.segment.bytes": "3000", "metadata.max.retention.bytes": "1",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -311,6 +311,18 @@ func TestObserverOfOttla(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(m)
+	eventually(t, 20*time.Second, func() error { // the beginning of the log goes when there are snapshots enough
+		if _, err := os.Stat(filepath.Join(b.DataDir(), "__cluster_metadata-0", "00000000000000000000.log")); err == nil {
+			_, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "retention.ms", Value: kadm.StringPtr("1000")}}, "t000", "t001", "t002", "t003", "t004", "t005", "t006", "t007", "t008", "t009")
+			return fmt.Errorf("the whole log is still there: %w", err)
+		}
+		return nil
+	})
+	late, _, _ := follow(t, about.Cluster, b.Addr, 72, 0)
+	same(late)
+	if late.snaps.Load() == 0 {
+		t.Error("who comes late has got the log without a snapshot, though its beginning is gone")
+	}
 	fetches := l.asked("Fetch")
 	if fetches > 150 {
 		t.Errorf("%d fetches for about 50 changes: it polls", fetches)
