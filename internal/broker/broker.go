@@ -130,6 +130,9 @@ func (b *Broker) start(ctx context.Context, o Options) error {
 	b.clusterID = b.store.ClusterID()
 	if dir := path.Join(metadataDir(o), store.LogDir); b.votes && !quorum.Exists(o.FS, dir) {
 		self := quorum.Member{Node: b.store.NodeID(), Dir: b.store.DirectoryID(o.LogDirs[0])}
+		if err := firstOfCluster(b.store.Image(), self.Node, dir); err != nil {
+			return err
+		}
 		if err := quorum.Bootstrap(o.FS, dir, self, b.store.Committed(), b.store.Epoch()); err != nil {
 			return fmt.Errorf("metadata quorum: %w", err)
 		}

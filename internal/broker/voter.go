@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"path"
 	"slices"
@@ -32,6 +33,17 @@ func votes(o Options, dir string, follows bool) bool {
 		return true
 	}
 	return !follows && clusterListener(o) != o.Listeners[0].Name
+}
+
+// firstOfCluster refuses to begin a quorum of one with metadata in which there are other brokers: they have a quorum, and two would change the
+// same metadata in different ways.
+func firstOfCluster(img *metadata.Image, node int32, dir string) error {
+	for _, b := range img.Brokers() {
+		if b.ID != node {
+			return fmt.Errorf("%s is of a cluster with other brokers (%d), and this node's state of its quorum is missing; empty this node's directories and start it with --join and the address of another broker", dir, b.ID)
+		}
+	}
+	return nil
 }
 
 // voter is this node's part in the metadata quorum.
@@ -421,14 +433,18 @@ func (v *voter) chooseVoters(img *metadata.Image) {
 		}
 	}
 	known := func(node int32) bool { return img.Broker(node) != nil }
-	add, promote, remove := quorum.Choose(s.Voters, s.Learners, up, known)
+	drained := func(node int32) bool {
+		b := img.Broker(node)
+		return b != nil && len(b.LogDirs) > 0 && len(b.Cordoned) == len(b.LogDirs)
+	}
+	add, promote, remove := quorum.Choose(s.Voters, s.Learners, up, known, drained)
 	switch {
-	case len(remove) > 0:
+	case len(remove) > 0 && len(promote) == 0:
 		host.Change(nil, nil, remove)
 	case len(add) > 0:
 		v.o.Logger.Info("nodes are taken into the metadata quorum", "nodes", add)
 		host.Change(add, nil, nil)
 	case len(promote) > 0:
-		host.Promote(promote)
+		host.Promote(promote, remove)
 	}
 }

@@ -4,8 +4,9 @@ import "slices"
 
 // Choose says how the members of a quorum should change: three vote once three nodes are up, five once five are; their number never
 // shrinks for those who are away. Learners get their vote together, so that there are never two voters for longer than a moment. Who is no
-// node of the cluster any more, or came back with another directory, leaves when a majority can do without.
-func Choose(voters, learners, up []Member, known func(node int32) bool) (add, promote, remove []Member) {
+// node of the cluster any more, or came back with another directory, leaves when a majority can do without. Who is drained gives its vote to
+// another node, once there is one: promote and remove are then one change.
+func Choose(voters, learners, up []Member, known, drained func(node int32) bool) (add, promote, remove []Member) {
 	target := 1
 	switch {
 	case len(up) >= 5:
@@ -18,7 +19,7 @@ func Choose(voters, learners, up []Member, known func(node int32) bool) (add, pr
 		return !known(m.Node) || slices.ContainsFunc(up, func(u Member) bool { return u.Node == m.Node && u.Dir != m.Dir })
 	}
 	for _, m := range learners {
-		if stale(m) {
+		if stale(m) || drained(m.Node) {
 			return nil, nil, []Member{m}
 		}
 	}
@@ -35,9 +36,24 @@ func Choose(voters, learners, up []Member, known func(node int32) bool) (add, pr
 			}
 		}
 	}
-	in := len(voters) + len(learners)
+	var leaving []Member // voters whose vote another is to have
+	for _, m := range voters {
+		if drained(m.Node) {
+			leaving = append(leaving, m)
+		}
+	}
+	staying := len(voters) - len(leaving)
+	if staying >= target && target > 1 && len(learners) > 0 {
+		return nil, nil, learners[:1] // another was quicker
+	}
+	in := staying
+	for _, m := range learners {
+		if slices.Contains(up, m) { // who went away is waited for by nobody
+			in++
+		}
+	}
 	for _, m := range up {
-		if in < target && !slices.Contains(voters, m) && !slices.Contains(learners, m) {
+		if in < target && !drained(m.Node) && !slices.Contains(voters, m) && !slices.Contains(learners, m) {
 			add = append(add, m)
 			in++
 		}
@@ -49,6 +65,9 @@ func Choose(voters, learners, up []Member, known func(node int32) bool) (add, pr
 		if slices.Contains(up, m) {
 			promote = append(promote, m)
 		}
+	}
+	if k := min(len(leaving), len(promote)); k > 0 {
+		return nil, promote[:k], leaving[:k]
 	}
 	if n := len(voters) + len(promote); n%2 == 0 && len(promote) > 0 { // an even number of voters survives no more than one fewer
 		promote = promote[:len(promote)-1]

@@ -120,15 +120,15 @@ func (h *Host) Change(add, promote, remove []Member) {
 	})
 }
 
-// Promote lets those learners vote that have the whole log, all at once.
-func (h *Host) Promote(learners []Member) {
+// Promote lets learners vote that all have the whole log, and takes others out, in one change.
+func (h *Host) Promote(learners, remove []Member) {
 	h.do(func(n *Node) {
 		for _, m := range learners {
 			if !n.CaughtUp(m) {
 				return
 			}
 		}
-		if err := n.Change(nil, learners, nil); err != nil {
+		if err := n.Change(nil, learners, remove); err != nil {
 			h.o.Logger.Debug("the members of the quorum were not changed", "err", err)
 		}
 	})

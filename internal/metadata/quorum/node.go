@@ -100,6 +100,7 @@ type Node struct {
 	serial  uint64
 	pending map[uint64]func(base int64, err error)
 	seen    map[uint64]Member // that wrote to this member and are not known as members
+	lost    error             // the state on disk is not what this member once had
 }
 
 // maxStrangers bounds whose word is remembered.
@@ -214,9 +215,32 @@ func (n *Node) Step(from Member, m *pb.Message) {
 	} else if _, known := n.members[id]; !known && len(n.seen) < maxStrangers {
 		n.seen[id] = from
 	}
+	if !n.remembers(m) {
+		return
+	}
 	if err := n.raft.Step(m); err != nil && !errors.Is(err, raft.ErrProposalDropped) {
 		n.o.Logger.Debug("a message of the quorum was not taken", "from", m.GetFrom(), "err", err)
 	}
+}
+
+// remembers says whether a message may be acted upon with what this member knows of its past. Without any state it is new, or its state was
+// lost: it gives nobody its vote, which it may have given away before. A leader tells a member only what that has confirmed to be committed;
+// if this member does not have it, its file was lost or put back from a copy, and it must not go on under its old name.
+func (n *Node) remembers(m *pb.Message) bool {
+	last, err := n.storage.LastIndex()
+	if err != nil {
+		return false
+	}
+	switch m.GetType() {
+	case pb.MessageType_MsgVote, pb.MessageType_MsgPreVote:
+		return last > 0
+	case pb.MessageType_MsgHeartbeat:
+		if m.GetCommit() > last {
+			n.lost = fmt.Errorf("this node's state of the metadata quorum in %s was lost or put back from a copy: the leader knows of %d entries, there are %d; empty the node's directories and let it join anew", n.o.Dir, m.GetCommit(), last)
+			return false
+		}
+	}
+	return true
 }
 
 // Campaign asks for the lead; the leader, if one is known, is forgotten first.
@@ -313,6 +337,9 @@ func (n *Node) CaughtUp(m Member) (ok bool) {
 
 // Process writes, sends and applies what the library has ready. An error is of the disk, or of Apply: the member must stop.
 func (n *Node) Process() error {
+	if n.lost != nil {
+		return n.lost
+	}
 	for n.raft.HasReady() {
 		rd := n.raft.Ready()
 		if rd.SoftState != nil {
