@@ -21,7 +21,7 @@ func ReadAll(ctx context.Context, bootstrap []string, partitions int, record fun
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
 	type end struct{ stable, high int64 }
-	ends := map[string]map[int32]end{}
+	var ends map[string]map[int32]end
 	for {
 		ends = map[string]map[int32]end{}
 		whole, hanging := true, false

@@ -2,7 +2,6 @@ package skew
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os/exec"
 	"runtime"
@@ -65,7 +64,7 @@ func TestAClockIsMovedAndPutRight(t *testing.T) {
 	for _, d := range []time.Duration{24 * time.Hour, -time.Hour} {
 		undo, err := Set(pid, d)
 		if err != nil {
-			t.Skip(fmt.Sprintf("this machine does not let us: %v", err))
+			t.Skipf("this machine does not let us: %v", err)
 		}
 		near(time.Now().Add(d))
 		if err := undo(); err != nil {
