@@ -37,7 +37,8 @@ type change struct {
 	unclean []int32
 	// newEpoch asks for a new leader epoch although the leader stays.
 	newEpoch bool
-	minISR   int
+	minISR   int  // that can be asked for with these replicas
+	wantISR  int  // that the topic asks for
 	elr      bool // the feature is on
 }
 
@@ -45,10 +46,11 @@ const noRecoveryChange = -1
 
 func (c *Controller) newChange(img *metadata.Image, t *metadata.Topic, n int32) *change {
 	p := t.Partitions[n]
+	want := c.minISRof(img, t.Name)
 	return &change{
 		topic: t, n: n, p: p, isr: p.ISR, replicas: p.Replicas, adding: p.Adding, removing: p.Removing, recovery: noRecoveryChange,
 		acceptable: func(id int32) bool { return active(img, id) },
-		minISR:     min(c.minISRof(img, t.Name), len(p.Replicas)), elr: img.Feature(eligibleLeaderReplicas) > 0,
+		minISR:     min(want, len(p.Replicas)), wantISR: want, elr: img.Feature(eligibleLeaderReplicas) > 0,
 	}
 }
 
@@ -150,11 +152,11 @@ func (ch *change) finishReassignment() {
 			left = append(left, dirs[i])
 		}
 	}
-	if len(left) == len(target) && len(target) != len(ch.p.Replicas) {
+	if len(left) == len(target) && !slices.Equal(left, ch.p.Directories) {
 		ch.dirs = left
 	}
 	ch.replicas, ch.isr, ch.adding, ch.removing = target, isr, []int32{}, []int32{}
-	ch.minISR = min(ch.minISR, len(target))
+	ch.minISR = min(ch.wantISR, len(target))
 }
 
 // eligible works out who has everything without being in sync: once fewer than min.insync.replicas are in sync nothing new can be

@@ -25,7 +25,7 @@ func (c *Controller) AlterPartitionReassignments(img *metadata.Image, req *kmsg.
 		for _, p := range t.Partitions {
 			rp := kmsg.NewAlterPartitionAssignmentsResponseTopicPartition()
 			rp.Partition = p.Partition
-			record, err := reassign(img, t.Topic, p.Partition, p.Replicas, req.AllowReplicationFactorChange || req.Version == 0)
+			record, err := c.reassign(img, t.Topic, p.Partition, p.Replicas, req.AllowReplicationFactorChange || req.Version == 0)
 			if rp.ErrorCode, rp.ErrorMessage = status(err); err == errNoReassignment {
 				rp.ErrorMessage = nil
 			}
@@ -42,7 +42,7 @@ func (c *Controller) AlterPartitionReassignments(img *metadata.Image, req *kmsg.
 // errNoReassignment answers taking back what is not under way.
 var errNoReassignment = wire.Errorf(kerr.NoReassignmentInProgress, "No partition reassignment is in progress.")
 
-func reassign(img *metadata.Image, topic string, n int32, target []int32, mayResize bool) (schema.Message, error) {
+func (c *Controller) reassign(img *metadata.Image, topic string, n int32, target []int32, mayResize bool) (schema.Message, error) {
 	t := img.Topic(topic)
 	if t == nil {
 		return nil, wire.Errorf(kerr.UnknownTopicOrPartition, "Unable to find a topic named %s.", topic)
@@ -51,8 +51,7 @@ func reassign(img *metadata.Image, topic string, n int32, target []int32, mayRes
 	if p == nil {
 		return nil, wire.Errorf(kerr.UnknownTopicOrPartition, "Unable to find partition %s:%d.", topic, n)
 	}
-	ch := schema.NewPartitionChangeRecord()
-	ch.TopicID, ch.PartitionID = t.ID, n
+	ch := c.newChange(img, t, n)
 	before := settled(p)
 	if target == nil {
 		if len(p.Adding)+len(p.Removing) == 0 {
@@ -69,8 +68,16 @@ func reassign(img *metadata.Image, topic string, n int32, target []int32, mayRes
 	if slices.Equal(target, p.Replicas) && len(p.Adding)+len(p.Removing) == 0 {
 		return nil, nil
 	}
-	startReassignment(img, ch, p, before, target)
-	return ch, nil
+	startReassignment(img, ch, before, target)
+	return written(ch.record()), nil
+}
+
+// written keeps a record that changes nothing from being taken for one.
+func written(r *schema.PartitionChangeRecord) schema.Message {
+	if r == nil {
+		return nil
+	}
+	return r
 }
 
 // settled are the replicas that a partition had before the move that is under way.
@@ -79,24 +86,18 @@ func settled(p *metadata.Partition) []int32 {
 }
 
 // cancelReassignment goes back to the replicas of before. It must not leave a partition without anybody in sync.
-func cancelReassignment(img *metadata.Image, ch *schema.PartitionChangeRecord, p *metadata.Partition, before []int32) (schema.Message, error) {
+func cancelReassignment(img *metadata.Image, ch *change, p *metadata.Partition, before []int32) (schema.Message, error) {
 	isr := kept(p.ISR, before)
-	if len(isr) == 0 {
+	if len(isr) == 0 && len(kept(p.ELR, before)) == 0 {
 		return nil, wire.Errorf(kerr.InvalidReplicaAssignment, "None of the replicas that the partition would go back to is in sync; the reassignment cannot be taken back.")
 	}
-	setReplicas(img, ch, p, before)
-	ch.AddingReplicas, ch.RemovingReplicas = []int32{}, []int32{}
-	setISR(img, ch, p, isr, before)
-	return ch, nil
+	ch.isr, ch.adding, ch.removing = isr, []int32{}, []int32{}
+	ch.setReplicas(img, before)
+	return written(ch.record()), nil
 }
 
-func startReassignment(img *metadata.Image, ch *schema.PartitionChangeRecord, p *metadata.Partition, before, target []int32) {
-	if isr := kept(p.ISR, target); len(isr) == len(target) {
-		setReplicas(img, ch, p, target)
-		ch.AddingReplicas, ch.RemovingReplicas = []int32{}, []int32{}
-		setISR(img, ch, p, isr, target)
-		return
-	}
+// startReassignment notes who comes and who goes; where those who come are in sync already the move ends with the same record.
+func startReassignment(img *metadata.Image, ch *change, before, target []int32) {
 	all := slices.Clone(target)
 	removing := []int32{}
 	for _, id := range before {
@@ -104,9 +105,13 @@ func startReassignment(img *metadata.Image, ch *schema.PartitionChangeRecord, p 
 			all, removing = append(all, id), append(removing, id)
 		}
 	}
-	adding := slices.DeleteFunc(slices.Clone(target), func(id int32) bool { return slices.Contains(before, id) })
-	setReplicas(img, ch, p, all)
-	ch.AddingReplicas, ch.RemovingReplicas = adding, removing
+	ch.adding = slices.DeleteFunc(slices.Clone(target), func(id int32) bool { return slices.Contains(before, id) })
+	ch.removing = removing
+	ch.isr = kept(ch.isr, all)
+	if alone(ch.p) && len(all) > 1 { // a fenced broker may be in sync with nobody else about, and only then
+		ch.isr = slices.DeleteFunc(slices.Clone(ch.isr), func(id int32) bool { return !active(img, id) })
+	}
+	ch.setReplicas(img, all)
 }
 
 func kept(list, in []int32) []int32 {
@@ -114,34 +119,18 @@ func kept(list, in []int32) []int32 {
 }
 
 // setReplicas gives each replica its directory: the one it had, or its broker's.
-func setReplicas(img *metadata.Image, ch *schema.PartitionChangeRecord, p *metadata.Partition, replicas []int32) {
-	if slices.Equal(replicas, p.Replicas) {
+func (ch *change) setReplicas(img *metadata.Image, replicas []int32) {
+	if slices.Equal(replicas, ch.p.Replicas) {
 		return
 	}
-	ch.Replicas = replicas
-	ch.Directories = make([]metadata.UUID, len(replicas))
+	ch.replicas = replicas
+	ch.minISR = min(ch.wantISR, len(replicas))
+	ch.dirs = make([]metadata.UUID, len(replicas))
 	for i, id := range replicas {
-		if j := slices.Index(p.Replicas, id); j >= 0 && j < len(p.Directories) {
-			ch.Directories[i] = p.Directories[j]
+		if j := slices.Index(ch.p.Replicas, id); j >= 0 && j < len(ch.p.Directories) {
+			ch.dirs[i] = ch.p.Directories[j]
 		} else {
-			ch.Directories[i] = defaultDir(img.Broker(id))
-		}
-	}
-}
-
-// setISR takes those out of sync who no longer hold the partition, and moves its leader when that was one of them.
-func setISR(img *metadata.Image, ch *schema.PartitionChangeRecord, p *metadata.Partition, isr, replicas []int32) {
-	if !slices.Equal(isr, p.ISR) {
-		ch.Isr = isr
-	}
-	if slices.Contains(isr, p.Leader) {
-		return
-	}
-	ch.Leader = -1
-	for _, id := range replicas {
-		if slices.Contains(isr, id) && active(img, id) {
-			ch.Leader = id
-			return
+			ch.dirs[i] = defaultDir(img.Broker(id))
 		}
 	}
 }
