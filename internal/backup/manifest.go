@@ -93,13 +93,6 @@ func (m *Manifest) sum() {
 	}
 }
 
-func (m *Manifest) partitions() (n int) {
-	for _, t := range m.Topics {
-		n += len(t.Partitions)
-	}
-	return n
-}
-
 const (
 	objectDir    = "objects/"
 	manifestDir  = "backups/"

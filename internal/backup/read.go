@@ -20,10 +20,9 @@ type reading struct {
 	t *Topic
 	p *Partition
 
-	buf       []byte
-	pending   Chunk
-	fetchMax  int32
-	leaderTry int
+	buf      []byte
+	pending  Chunk
+	fetchMax int32
 }
 
 // next is the offset to read from.
