@@ -181,7 +181,8 @@ func (p *sharePublisher) Name() string { return "shares" }
 
 func (p *sharePublisher) OnMetadata(delta *metadata.Delta, _ *metadata.Image) {
 	for _, c := range delta.Local(p.node) {
-		if c.New == nil || c.New.Leader != p.node {
+		// In a new epoch somebody else may have led meanwhile, even where this broker leads before and after: the state is read anew.
+		if c.New == nil || c.New.Leader != p.node || c.Old == nil || c.Old.LeaderEpoch != c.New.LeaderEpoch {
 			p.shares.Drop(c.Topic.ID, c.Partition)
 		}
 	}

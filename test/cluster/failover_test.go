@@ -296,6 +296,10 @@ func TestShareGroupWhileBrokersAreKilled(t *testing.T) {
 	defer cancel()
 	if err := a.Decided(decided); err != nil {
 		t.Error(err)
+		all.Go(func() { _ = a.Consume(consuming, 9) }) // whose fault is it?
+		again, cancel := context.WithTimeout(ctx, 20*time.Second)
+		t.Logf("with a new member: %v", a.Decided(again))
+		cancel()
 	}
 	end()
 	all.Wait()
