@@ -7,11 +7,23 @@ import (
 	"github.com/ottla/ottla/internal/wire"
 )
 
-// AddRaftVoter: v0-1. A further keeper of the metadata (KIP-853). The metadata has one voter in this release, so it is refused.
+// AddRaftVoter: v0-1. A further keeper of the metadata (KIP-853). The cluster chooses them itself, so it is refused.
 
 func addRaftVoter(c *Call, q *kmsg.AddRaftVoterRequest) {
-	resp := kmsg.NewPtrAddRaftVoterResponse()
-	err := controller.CheckVoters(c.Image(), controller.Voter{ID: c.NodeID, Dir: c.Quorum.Voter()}, q.ClusterID, controller.Voter{ID: q.VoterID, Dir: q.VoterDirectoryID}, true)
-	resp.ErrorCode, resp.ErrorMessage = wire.CodeOf(err), wire.MessageOf(err)
-	c.Reply(resp)
+	c.Cluster.Members(func(members []Member) {
+		resp := kmsg.NewPtrAddRaftVoterResponse()
+		err := controller.CheckVoters(c.Image(), votersOf(members), q.ClusterID, controller.Voter{ID: q.VoterID, Dir: q.VoterDirectoryID}, true)
+		resp.ErrorCode, resp.ErrorMessage = wire.CodeOf(err), wire.MessageOf(err)
+		c.Reply(resp)
+	})
+}
+
+func votersOf(members []Member) []controller.Voter {
+	var out []controller.Voter
+	for _, m := range members {
+		if m.Voter {
+			out = append(out, controller.Voter{ID: m.ID, Dir: m.Dir})
+		}
+	}
+	return out
 }

@@ -46,6 +46,8 @@ type Cluster interface {
 	Quorum(frame []byte) error
 	// Members are those of the metadata quorum, as its leader sees them; done runs once, on any goroutine.
 	Members(done func([]Member))
+	// RemoveVoter takes a member out of it; done runs once, on any goroutine, when that is committed or will not be.
+	RemoveVoter(node int32, dir [16]byte, done func(error))
 }
 
 // Member is one node of the metadata quorum.

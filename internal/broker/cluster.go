@@ -347,3 +347,13 @@ func (c *cluster) Members(done func([]api.Member)) {
 		done(nil)
 	}
 }
+
+// RemoveVoter implements api.Cluster.
+func (c *cluster) RemoveVoter(node int32, dir [16]byte, done func(error)) {
+	host := c.host.Load()
+	if host == nil {
+		done(kerr.NotController)
+		return
+	}
+	host.Remove(quorum.Member{Node: node, Dir: dir}, done)
+}

@@ -3,6 +3,8 @@ package controller
 import (
 	"encoding/base64"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -62,17 +64,24 @@ func (v Voter) String() string {
 	return fmt.Sprintf("ReplicaKey(id=%d, directoryId=%s)", v.ID, base64.RawURLEncoding.EncodeToString(v.Dir[:]))
 }
 
-// CheckVoters refuses a change of the quorum: this release has one voter, which can neither be left nor joined.
-func CheckVoters(img *metadata.Image, now Voter, clusterID *string, change Voter, add bool) error {
+// CheckVoters refuses a change of the quorum that cannot be: the cluster chooses who gets a vote, and the last voter cannot leave.
+func CheckVoters(img *metadata.Image, now []Voter, clusterID *string, change Voter, add bool) error {
+	names := make([]string, len(now))
+	for i, v := range now {
+		names[i] = v.String()
+	}
+	set := strings.Join(names, ", ")
 	switch {
 	case clusterID != nil && *clusterID != img.ClusterID():
 		return wire.Errorf(kerr.InconsistentClusterID, "The given id \"%s\" doesn't match the cluster id \"%s\"", *clusterID, img.ClusterID())
-	case add && change.ID == now.ID:
-		return wire.Errorf(kerr.DuplicateVoter, "The voter id for %s is already part of the set of voters [%s].", change, now)
+	case add && slices.ContainsFunc(now, func(v Voter) bool { return v.ID == change.ID }):
+		return wire.Errorf(kerr.DuplicateVoter, "The voter id for %s is already part of the set of voters [%s].", change, set)
 	case add:
-		return wire.Errorf(kerr.UnsupportedVersion, "This release keeps its metadata on one node; voters cannot be added.")
-	case change != now:
-		return wire.Errorf(kerr.VoterNotFound, "Cannot remove voter %s from the set of voters [%s]", change, now)
+		return wire.Errorf(kerr.UnsupportedVersion, "The cluster chooses its voters itself: three once three brokers are up, five once five are.")
+	case !slices.Contains(now, change):
+		return wire.Errorf(kerr.VoterNotFound, "Cannot remove voter %s from the set of voters [%s]", change, set)
+	case len(now) == 1:
+		return wire.Errorf(kerr.InvalidRequest, "Voter %s is the only one; it cannot be removed.", set)
 	}
-	return wire.Errorf(kerr.InvalidRequest, "Voter %s is the only one; it cannot be removed.", now)
+	return nil
 }

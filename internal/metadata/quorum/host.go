@@ -10,11 +10,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	pb "go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ottla/ottla/internal/clock"
 	"github.com/ottla/ottla/internal/metadata"
+	"github.com/ottla/ottla/internal/wire"
 )
 
 // HostOptions are what a Host is made of.
@@ -118,6 +120,24 @@ func (h *Host) Change(add, promote, remove []Member) {
 			h.o.Logger.Debug("the members of the quorum were not changed", "err", err)
 		}
 	})
+}
+
+// Remove takes a member out; done is called, on the host's goroutine, once that is committed or will not be.
+func (h *Host) Remove(m Member, done func(err error)) {
+	asked := h.do(func(n *Node) {
+		if n.changed != nil {
+			done(wire.Errorf(kerr.RequestTimedOut, "%v.", ErrBusy))
+			return
+		}
+		if err := n.Change(nil, nil, []Member{m}); err != nil {
+			done(wire.Errorf(kerr.RequestTimedOut, "%v.", err))
+			return
+		}
+		n.changed = done
+	})
+	if !asked {
+		done(errPassive)
+	}
 }
 
 // Promote lets learners vote that all have the whole log, and takes others out, in one change.

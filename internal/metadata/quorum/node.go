@@ -100,6 +100,7 @@ type Node struct {
 	serial  uint64
 	pending map[uint64]func(base int64, err error)
 	seen    map[uint64]Member // that wrote to this member and are not known as members
+	changed func(err error)   // waits for the change of the members that is under way
 	lost    error             // the state on disk is not what this member once had
 }
 
@@ -325,6 +326,13 @@ func (n *Node) Change(add, promote, remove []Member) error {
 	return nil
 }
 
+func (n *Node) answerChange(err error) {
+	if f := n.changed; f != nil {
+		n.changed = nil
+		f(err)
+	}
+}
+
 // CaughtUp says whether a learner has the log up to a moment ago.
 func (n *Node) CaughtUp(m Member) (ok bool) {
 	if !n.leading {
@@ -383,6 +391,7 @@ func (n *Node) roles(s *raft.SoftState) {
 	was := n.leading
 	n.leading = s.RaftState == raft.StateLeader
 	if was && !n.leading {
+		n.answerChange(wire.Errorf(kerr.NotController, "This node lost the lead of the metadata log before the members were changed; they may still be."))
 		if n.active {
 			n.active = false
 			n.o.Passive()
@@ -503,6 +512,7 @@ func (n *Node) apply(e *pb.Entry) error {
 			return fmt.Errorf("a change of the quorum's members: %w", err)
 		}
 		n.conf = n.raft.ApplyConfChange(cc)
+		n.answerChange(nil)
 		if len(cc.GetContext()) > 0 {
 			var list []Member
 			if err := json.Unmarshal(cc.GetContext(), &list); err != nil {
@@ -617,6 +627,7 @@ func (n *Node) compact() error {
 
 // stop answers those who wait for proposals; the member does nothing any more.
 func (n *Node) stop() {
+	n.answerChange(wire.Errorf(kerr.NotController, "This node stopped before the members were changed; they may still be."))
 	if n.active {
 		n.active = false
 		n.o.Passive()
