@@ -312,7 +312,10 @@ func (s *sim) settle() {
 // TestSimulation plays clusters through crashes, torn writes, lost, repeated and reordered messages, cuts and changes of members. If it
 // fails, two nodes can have different metadata, or an answered change of the metadata can be lost.
 func TestSimulation(t *testing.T) {
-	seeds := 150
+	seeds := 1000
+	if testing.Short() {
+		seeds = 150
+	}
 	if n, err := strconv.Atoi(os.Getenv("OTTLA_SIM_SEEDS")); err == nil && n > 0 {
 		seeds = n
 	}
