@@ -157,7 +157,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	replicas := replica.NewManager(replica.Options{
 		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
 		Node: node, Clock: o.Clock, Image: image, Replication: settings.replication, Fetching: settings.fetching, RackAware: settings.rackAware,
-		BrokerEpoch: b.brokerEpoch, Ask: b.askReplica, AlterPartition: b.alterPartition,
+		BrokerEpoch: b.brokerEpoch, Ask: b.askReplica, AlterPartition: b.alterPartition, Leads: b.leads,
 		OnCommitted: func(tp log.TopicPartition, hw int64) {
 			coords.committed(tp, hw)
 			shares.Committed(tp)
@@ -178,7 +178,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	b.feed = feed.New(feed.Options{Log: b.store, Node: node, Clock: o.Clock, Leader: func() (int32, int32) { return b.cluster.leader(b.store) }})
 	b.loop = loop.New(loop.Options{
 		Image: b.store.Image(), Proposer: b, Clock: o.Clock, Logger: o.Logger, Committed: func(img *metadata.Image) { b.store.MaybeSnapshot(img); b.feed.Changed() },
-		Publishers: slices.Concat([]metadata.Publisher{&settingsPublisher{settings, o.Logger}, &replicaPublisher{node, replicas}}, coords.publishers(), []metadata.Publisher{&sharePublisher{node, shares}, pushed}),
+		Publishers: []metadata.Publisher{&settingsPublisher{settings, o.Logger}, &gate{
+			inner: slices.Concat([]metadata.Publisher{&replicaPublisher{node, replicas}}, coords.publishers(), []metadata.Publisher{&sharePublisher{node, shares}}), opens: b.serves,
+		}, pushed},
 	})
 	brain.loop = b.loop
 	if b.cluster.sole = !b.follows && !b.votes; !b.cluster.sole {

@@ -180,8 +180,12 @@ func (b *Broker) takePart(ctx context.Context, life *lifecycle, replicas *replic
 		return err
 	}
 	b.setStraysAside(replicas)
+	c.background(func(ctx context.Context) { _ = replicas.OpenAll(ctx, openAtOnce) }) // failures are logged and kept with the partition
 	return nil
 }
+
+// openAtOnce is how many logs are opened at a time before anybody asks for them.
+const openAtOnce = 2
 
 // newVoter makes this node's part in the quorum, of which it may be a member now, later or never.
 func (b *Broker) newVoter(o Options, node int32) *voter {

@@ -22,8 +22,10 @@ type lifecycle struct {
 	r        controller.Registration
 	interval time.Duration
 	epoch    atomic.Int64
-	leaving  atomic.Bool
-	serving  atomic.Bool // as of the last heartbeat
+	// incarnation is that of r: another one each time the cluster has forgotten this broker.
+	incarnation atomic.Pointer[metadata.UUID]
+	leaving     atomic.Bool
+	serving     atomic.Bool // as of the last heartbeat
 
 	// A broker leads what it led for a session after the controller has last heard of it: nobody else does before. heard is when the last
 	// heartbeat that was answered was sent; of run alone, when the last one was sent and when this process last stood still.
@@ -39,6 +41,7 @@ type lifecycle struct {
 func newLifecycle(c *cluster, o Options, r controller.Registration) *lifecycle {
 	l := &lifecycle{c: c, r: r, interval: ms(int64(config.BrokerHeartbeatIntervalMs.Get(o.Values))), session: ms(int64(config.BrokerSessionTimeoutMs.Get(o.Values))), unfenced: make(chan struct{}), gone: make(chan struct{}), failed: make(chan error, 1)}
 	l.epoch.Store(-1)
+	l.incarnation.Store(&r.Incarnation)
 	return l
 }
 
@@ -156,7 +159,9 @@ func (l *lifecycle) beat(ctx context.Context) error {
 	resp := r.(*kmsg.BrokerHeartbeatResponse)
 	switch err := kerr.ErrorForCode(resp.ErrorCode); {
 	case errors.Is(err, kerr.StaleBrokerEpoch), errors.Is(err, kerr.BrokerIDNotRegistered):
-		l.r.Incarnation = newID()
+		id := newID()
+		l.r.Incarnation = id
+		l.incarnation.Store(&id)
 		l.epoch.Store(-1)
 		return fmt.Errorf("heartbeat: %w", err)
 	case err != nil:

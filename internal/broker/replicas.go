@@ -19,6 +19,12 @@ func (b *Broker) brokerEpoch() int64 {
 	return -1
 }
 
+// leads says whether this broker may believe that it leads what it led last.
+func (b *Broker) leads() bool {
+	l := b.life.Load()
+	return l == nil || l.leads()
+}
+
 // askReplica asks another broker on a lane of its own: an answer to a fetch may take long.
 func (b *Broker) askReplica(ctx context.Context, node int32, lane string, req kmsg.Request) (kmsg.Response, error) {
 	return b.cluster.peers.Request(ctx, peer.Target{Node: node, Lane: lane}, req)

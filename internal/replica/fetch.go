@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"math"
 	"sync/atomic"
 	"time"
@@ -131,6 +132,11 @@ func (m *Manager) readOne(p FetchParams, f *FetchPartition, left int, minOne boo
 		}
 	default:
 		readCommitted(p, f, l, hw, lso, left, minOne, r)
+	}
+	if !p.Follower && part.Leads() && errors.Is(r.Err, kerr.OffsetOutOfRange) {
+		if err := part.CaughtUp(); err != nil { // a reader must not be told of an end that is not the end
+			r.Err = err
+		}
 	}
 }
 

@@ -35,6 +35,8 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// TopicConfig gives the log settings of a topic, from the newest metadata.
 	TopicConfig func(topic string) log.Config
+	// Leads says whether this broker may believe that it leads what it led last; nil: always.
+	Leads func() bool
 	// OnCommitted is told of every high watermark that moved (the coordinators listen). It must not block.
 	OnCommitted func(tp log.TopicPartition, highWatermark int64)
 
@@ -77,6 +79,7 @@ type Manager struct {
 	brokerEpoch      func() int64
 	ask              func(ctx context.Context, node int32, lane string, req kmsg.Request) (kmsg.Response, error)
 	rackAware        func() bool
+	leads            func() bool
 	followers        followers
 	isr              isrManager
 	fetchers         fetchers
@@ -104,10 +107,13 @@ func NewManager(o Options) *Manager {
 		fetches: purgatory.New[log.TopicPartition]("fetch", o.Wheel, o.Registerer),
 		copies:  purgatory.New[log.TopicPartition]("replica fetch", o.Wheel, o.Registerer),
 		parts:   map[log.TopicPartition]*Partition{}, leaving: map[log.TopicPartition]*deletion{},
-		node: o.Node, clock: o.Clock, image: o.Image, topicReplication: o.Replication, fetching: o.Fetching, brokerEpoch: o.BrokerEpoch, ask: o.Ask, rackAware: o.RackAware,
+		node: o.Node, clock: o.Clock, image: o.Image, topicReplication: o.Replication, fetching: o.Fetching, brokerEpoch: o.BrokerEpoch, ask: o.Ask, rackAware: o.RackAware, leads: o.Leads,
 	}
 	if m.clock == nil {
 		m.clock = clock.Real{}
+	}
+	if m.leads == nil {
+		m.leads = func() bool { return true }
 	}
 	if m.fetching == nil {
 		m.fetching = func() Fetching { return DefaultFetching() }

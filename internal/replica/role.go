@@ -166,10 +166,18 @@ func (p *Partition) EnoughInSync() error {
 
 // CaughtUp answers a reader of offsets that a new leader cannot answer yet: its high watermark may be older than what the one before
 // has told (KIP-207).
+//
+// Nor may it be the word of a leader that others have replaced: a broker that the controller may have given up answers NOT_LEADER_OR_FOLLOWER.
 func (p *Partition) CaughtUp() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.leader == nil || p.leader.CaughtUp() {
+	if p.leader == nil {
+		return nil
+	}
+	if !p.leader.Alone() && !p.m.leads() {
+		return wire.Errorf(kerr.NotLeaderForPartition, "%s-%d: this broker has not been heard by the active controller for its session: another may lead by now", p.tp.Topic, p.tp.Partition)
+	}
+	if p.leader.CaughtUp() {
 		return nil
 	}
 	return wire.Errorf(kerr.OffsetNotAvailable, "%s-%d: the high watermark of the new leader has not caught up yet", p.tp.Topic, p.tp.Partition)
