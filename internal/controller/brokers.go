@@ -90,9 +90,7 @@ func RegistrationRequest(r Registration) *kmsg.BrokerRegistrationRequest {
 		rf.Name, rf.MinSupportedVersion, rf.MaxSupportedVersion = f.Name, f.Min, f.Max
 		q.Features = append(q.Features, rf)
 	}
-	for _, d := range r.LogDirs {
-		q.LogDirs = append(q.LogDirs, d)
-	}
+	q.LogDirs = append(q.LogDirs, r.LogDirs...)
 	if !r.Unclean {
 		q.UnknownTags.Set(recoveredTag, []byte{1})
 	}
@@ -110,9 +108,7 @@ func (c *Controller) Register(img *metadata.Image, q *kmsg.BrokerRegistrationReq
 	for _, f := range q.Features {
 		r.Features = append(r.Features, metadata.FeatureRange{Name: f.Name, Min: f.MinSupportedVersion, Max: f.MaxSupportedVersion})
 	}
-	for _, d := range q.LogDirs {
-		r.LogDirs = append(r.LogDirs, d)
-	}
+	r.LogDirs = append(r.LogDirs, q.LogDirs...)
 	recovered := false
 	q.UnknownTags.Each(func(tag uint32, v []byte) { recovered = recovered || tag == recoveredTag && len(v) == 1 && v[0] == 1 })
 	old := img.Broker(q.BrokerID)

@@ -191,10 +191,7 @@ func (c *Controller) changeDirs(img *metadata.Image, b *metadata.Broker, req *km
 		old := slices.Clone(b.Cordoned)
 		slices.SortFunc(old, func(x, y metadata.UUID) int { return slices.Compare(x[:], y[:]) })
 		if !slices.EqualFunc(cordoned, old, func(x [16]byte, y metadata.UUID) bool { return x == y }) {
-			change.CordonedLogDirs = make([]metadata.UUID, len(cordoned))
-			for i, d := range cordoned {
-				change.CordonedLogDirs[i] = d
-			}
+			change.CordonedLogDirs = cordoned
 		}
 	}
 	if change.LogDirs != nil || change.CordonedLogDirs != nil {

@@ -21,13 +21,12 @@ type isrManager struct {
 	m     *Manager
 	alter func(ctx context.Context, req *kmsg.AlterPartitionRequest) (*kmsg.AlterPartitionResponse, error)
 
-	mu       sync.Mutex
-	queue    []proposal
-	sending  bool
-	watched  []*Partition // something of theirs was not committed when they were last looked at
-	ticking  bool
-	lastScan time.Duration
-	closed   bool
+	mu      sync.Mutex
+	queue   []proposal
+	sending bool
+	watched []*Partition // something of theirs was not committed when they were last looked at
+	ticking bool
+	closed  bool
 }
 
 type proposal struct {

@@ -75,7 +75,6 @@ type world struct {
 	rand      func(n int) int // below n
 	fatal     func(format string, args ...any)
 	history   []state
-	events    int
 	now       time.Duration
 	nodes     []*node
 	meta      state
