@@ -196,6 +196,9 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 		return err
 	}
 	life := newLifecycle(b.cluster, o, b.registration(o, node))
+	if !b.cluster.sole {
+		life.health = newHealth(o, logs, b.store.DirectoryID, func() bool { return onlyCopy(image(), node) })
+	}
 	coords.life.Store(life)
 	b.life.Store(life)
 	if b.cluster.sole {

@@ -172,6 +172,8 @@ func (b *Broker) takePart(ctx context.Context, life *lifecycle, replicas *replic
 		c.voter.observe()
 	}
 	c.background(c.voter.watch)
+	life.health.start()
+	b.onStop("disk probes", func(context.Context) error { life.health.close(); return nil })
 	c.background(life.run)
 	b.onStop("leaderships", func(ctx context.Context) error { life.leave(ctx); c.voter.transfer(ctx); return nil })
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)

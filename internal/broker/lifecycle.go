@@ -20,6 +20,8 @@ import (
 type lifecycle struct {
 	c        *cluster
 	r        controller.Registration
+	health   *health // nil where nobody else could lead
+	sick     bool    // as of the last heartbeat
 	interval time.Duration
 	epoch    atomic.Int64
 	// incarnation is that of r: another one each time the cluster has forgotten this broker.
@@ -68,7 +70,7 @@ func (l *lifecycle) run(ctx context.Context) {
 			err = l.beat(ctx)
 		}
 		if err == nil {
-			if pause, refused = l.interval, 0; !l.serving.Load() {
+			if pause, refused = l.interval, 0; !l.serving.Load() && !l.sick {
 				pause = min(l.interval, startInterval) // the broker has something to wait for
 			}
 		} else if refused++; l.leaving.Load() && refused >= leaveTries {
@@ -147,6 +149,12 @@ func (l *lifecycle) register(ctx context.Context) error {
 func (l *lifecycle) beat(ctx context.Context) error {
 	req := kmsg.NewPtrBrokerHeartbeatRequest()
 	req.BrokerID, req.BrokerEpoch, req.CurrentMetadataOffset, req.WantShutdown = l.r.Broker, l.epoch.Load(), l.c.image().Offset(), l.leaving.Load()
+	if l.health != nil {
+		if req.WantFence = l.health.sick(); req.WantFence && !l.sick {
+			l.c.logger.Error("no folder of this broker can be written to; it asks to be fenced, so that others lead until that is over", "node", l.r.Broker)
+		}
+		l.sick, req.OfflineLogDirs = req.WantFence, l.health.offline()
+	}
 	sent := l.c.clock.Now()
 	if !l.last.IsZero() && sent.Sub(l.last) > l.session/2 {
 		l.stalled = sent

@@ -64,6 +64,7 @@ type voter struct {
 	closed          bool
 	guest           bool // the quorum is not of this kind of nodes
 	applying        sync.Mutex
+	complained      time.Time           // of a full disk
 	stable          map[int32]time.Time // since when brokers have been up without a break, as the active controller sees it
 	lastVoterChange time.Time
 }
@@ -91,7 +92,7 @@ func (v *voter) begin() error {
 	host, err := quorum.NewHost(quorum.HostOptions{
 		NodeOptions: quorum.NodeOptions{
 			Self: v.self, FS: v.o.FS, Dir: path.Join(v.metadataDir(), store.LogDir), Logger: v.o.Logger,
-			Send: v.send, Apply: v.apply, CatchUp: v.catchUp, Sync: v.store.Sync, Lead: v.leadBatch, Active: v.active, Passive: v.loop.SetPassive,
+			Send: v.send, Apply: v.apply, CatchUp: v.catchUp, Sync: v.store.Sync, Retry: v.retry, Lead: v.leadBatch, Active: v.active, Passive: v.loop.SetPassive,
 		},
 		Clock: v.o.Clock, Encode: v.store.Encode,
 	})
@@ -126,23 +127,44 @@ func (v *voter) take(batch []byte, c loop.Commit) error {
 	v.applying.Lock()
 	defer v.applying.Unlock()
 	for c.Base >= v.store.Committed() {
-		err := v.store.Append(batch, c.Leader)
-		if err == nil {
+		if err := v.store.Append(batch, c.Leader); err == nil {
 			break
-		}
-		if !errors.Is(err, syscall.ENOSPC) || v.isClosed() {
-			return err
-		}
-		v.o.Logger.Error("the disk of the metadata log is full; this node waits for space", "err", err)
-		t := v.o.Clock.NewTimer(time.Second)
-		select {
-		case <-t.C():
-		case <-v.c.ctx.Done():
-			t.Stop()
+		} else if !v.retry(err) {
 			return err
 		}
 	}
 	return v.loop.Apply(c)
+}
+
+// fullPause is between two attempts to write to a full disk.
+const fullPause = 200 * time.Millisecond
+
+// retry waits a moment where a write failed because the disk is full; others go on without this node until there is space.
+func (v *voter) retry(err error) bool {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return false
+	}
+	now := v.o.Clock.Now()
+	v.mu.Lock()
+	closed, say := v.closed, now.Sub(v.complained) > 10*time.Second
+	if say {
+		v.complained = now
+	}
+	v.mu.Unlock()
+	if closed {
+		return false
+	}
+	if say {
+		v.o.Logger.Error("the disk of the metadata log is full; this node waits for space", "err", err)
+	}
+	t := v.o.Clock.NewTimer(fullPause)
+	select {
+	case <-t.C():
+		return true
+	case <-v.c.ctx.Done():
+		t.Stop()
+		return false
+	}
 }
 
 // fetched is the log as an observer brings it.

@@ -114,6 +114,8 @@ type DirInfo struct {
 	ID            [16]byte
 	Total, Usable int64 // bytes of the volume, -1 where not known
 	Online        bool
+	// Full says that producing is refused until there is space.
+	Full bool
 }
 
 type metrics struct {
@@ -305,7 +307,7 @@ func (m *Manager) Existing() []ExistingLog {
 func (m *Manager) Dirs() []DirInfo {
 	out := make([]DirInfo, len(m.dirs))
 	for i, d := range m.dirs {
-		out[i] = DirInfo{Path: d.path, ID: d.id, Total: -1, Usable: -1, Online: d.failure.Load() == nil}
+		out[i] = DirInfo{Path: d.path, ID: d.id, Total: -1, Usable: -1, Online: d.failure.Load() == nil, Full: d.full.Load()}
 		if u, err := m.o.FS.DiskUsage(d.path); err == nil {
 			out[i].Total, out[i].Usable = int64(u.Total), int64(u.Free)
 		}

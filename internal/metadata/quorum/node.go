@@ -69,6 +69,8 @@ type NodeOptions struct {
 	CatchUp func(offset int64) error
 	// Sync makes what Apply was given durable, so that the log can let it go.
 	Sync func() error
+	// Retry is asked about a write of the state that failed, and may wait: true tries it again, as after a full disk. nil: never.
+	Retry func(err error) bool
 	// Lead makes the control batch with which a new leader begins its epoch, its base offset and epoch open.
 	Lead func(members []Member) ([]byte, error)
 	// Active is told when this member has become the active controller, and everything before is applied; Passive when it is not any more.
@@ -480,7 +482,11 @@ func (n *Node) persist(rd *raft.Ready) error {
 	// How far the log is committed need not be on disk, but for a change of the members: who has acted with the new ones must not come back
 	// with the old, which may be itself alone.
 	if snap != nil || rd.MustSync || len(rd.Entries) > 0 || members {
-		if err := n.wal.save(st, rd.Entries, snap); err != nil {
+		err := n.wal.save(st, rd.Entries, snap)
+		for err != nil && n.o.Retry != nil && n.o.Retry(err) {
+			err = n.wal.save(st, rd.Entries, snap)
+		}
+		if err != nil {
 			return fmt.Errorf("state of the quorum: %w", err)
 		}
 	}
