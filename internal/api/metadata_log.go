@@ -20,7 +20,13 @@ import (
 func (s *Server) ofCluster(conn *network.Conn) bool { return conn.ListenerName() == s.ClusterListener }
 
 // clusterOnly says that an API is served to nodes only.
-func (w *row) clusterOnly() bool { return w.Key == fetchSnapshotKey }
+func (w *row) clusterOnly() bool {
+	switch w.Key {
+	case fetchSnapshotKey, 56, 62, 63, 67, 73: // what brokers ask their controller
+		return true
+	}
+	return false
+}
 
 // wantsMetadata says that a fetch is of the metadata log.
 func (c *fetchCall) wantsMetadata() bool {

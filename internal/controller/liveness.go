@@ -24,6 +24,8 @@ type session struct {
 	epoch   int64
 	contact int64 // of the monotonic clock, ms
 	offset  int64 // how far the broker has read the metadata
+	// fencedAt is the metadata offset that a fenced broker must have read before it serves again, so that it knows what it does not lead any more.
+	fencedAt int64
 	// leaveAt is the metadata offset that every other broker must have read before a broker that is shutting down may go; -1 where it is not.
 	leaveAt int64
 }
@@ -68,8 +70,11 @@ func (c *Controller) Heartbeat(img *metadata.Image, req *kmsg.BrokerHeartbeatReq
 		return nil, resp
 	}
 	s := c.session(b, env)
+	if s.offset < 0 && b.Fenced { // nobody here knows when it was fenced: not later than now
+		s.fencedAt = max(s.fencedAt, img.Offset())
+	}
 	s.contact, s.offset = env.MonoMs, max(s.offset, req.CurrentMetadataOffset)
-	caughtUp := req.CurrentMetadataOffset >= b.Epoch
+	caughtUp := req.CurrentMetadataOffset >= max(b.Epoch, s.fencedAt)
 	resp.IsCaughtUp = caughtUp
 	records := c.changeDirs(img, b, req)
 	switch {
@@ -129,7 +134,11 @@ func leadsElsewhere(img *metadata.Image, id int32) bool {
 func (c *Controller) fence(img *metadata.Image, b *metadata.Broker, unclean []int32) Records {
 	var records Records
 	records.add(&schema.BrokerRegistrationChangeRecord{BrokerID: b.ID, BrokerEpoch: b.Epoch, Fenced: 1})
-	return append(records, c.without(img, b.ID, unclean)...)
+	records = append(records, c.without(img, b.ID, unclean)...)
+	if s := c.sessions.of[b.ID]; s != nil {
+		s.fencedAt = img.Offset() + int64(len(records))
+	}
+	return records
 }
 
 // without gives the records that take a broker out of every ISR and leadership. A partition that has no other copy keeps its leader: there
@@ -222,7 +231,7 @@ func (c *Controller) changeDirs(img *metadata.Image, b *metadata.Broker, req *km
 }
 
 // Tick is called every few tens of milliseconds while this node is the active controller. It fences brokers that have been silent for
-// longer than their session.
+// longer than their session, and gives the coordinators' topics more copies when brokers have come.
 func (c *Controller) Tick(img *metadata.Image, env Env) (records Records) {
 	timeout := c.sessionTimeout(img)
 	if gap := env.MonoMs - c.sessions.lastTick; gap > timeout/2 && c.sessions.lastTick > 0 {
@@ -242,7 +251,7 @@ func (c *Controller) Tick(img *metadata.Image, env Env) (records Records) {
 			return c.fence(img, b, nil) // one a tick: the next is judged by the image that this one leads to
 		}
 	}
-	return nil
+	return c.growInternal(img)
 }
 
 // BrokerGone fences a broker at once: its process ended, as the connection to it and its port say.

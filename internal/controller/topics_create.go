@@ -108,6 +108,9 @@ func (c *Controller) createTopic(img *metadata.Image, v *config.Values, t *kmsg.
 	if err != nil {
 		return nil, answer, err
 	}
+	if t.ReplicationFactor == -1 && len(t.ReplicaAssignment) == 0 && len(parts[0].Replicas) >= safeCopies && set[minISR] == "" && config.MinInsyncReplicas.Get(v) == 1 {
+		set[minISR] = "2" // who chose nothing gets what survives the loss of any one broker
+	}
 	id := env.NewID()
 	var records Records
 	records.add(&schema.TopicRecord{Name: t.Topic, TopicID: id})
@@ -128,6 +131,9 @@ func (c *Controller) createTopic(img *metadata.Image, v *config.Values, t *kmsg.
 	return records, answer, nil
 }
 
+// safeCopies is from how many copies on a topic of nobody's particular wishes asks for two that are in sync.
+const safeCopies = 3
+
 // partitionsOf chooses where the partitions of a new topic go, or takes the client's word for it.
 func partitionsOf(img *metadata.Image, v *config.Values, t *kmsg.CreateTopicsRequestTopic, env Env) ([]*metadata.Partition, error) {
 	if len(t.ReplicaAssignment) > 0 {
@@ -143,10 +149,10 @@ func partitionsOf(img *metadata.Image, v *config.Values, t *kmsg.CreateTopicsReq
 	if count == -1 {
 		count = config.NumPartitions.Get(v)
 	}
-	if copies == -1 {
-		copies = int16(config.DefaultReplicationFactor.Get(v))
-	}
 	pl := newPlacer(img, env.Random)
+	if copies == -1 { // as many copies as there are brokers, until there are enough
+		copies = int16(max(1, min(int(config.DefaultReplicationFactor.Get(v)), len(pl.order))))
+	}
 	parts := make([]*metadata.Partition, count)
 	for n := range parts {
 		brokers, err := pl.place(int(copies))
