@@ -156,7 +156,7 @@ func (b *Broker) startServing(ctx context.Context, o Options, settings *settings
 	var shares *sharefetch.Manager
 	replicas := replica.NewManager(replica.Options{
 		Logs: logs, Wheel: wheel, Logger: o.Logger, Registerer: o.Registerer, TopicConfig: settings.logConfig,
-		Node: node, Clock: o.Clock, Image: image, Replication: settings.replication, Fetching: settings.fetching, RackAware: settings.rackAware,
+		Node: node, Clock: o.Clock, Image: image, Replication: settings.replication, Fetching: settings.fetching, RackAware: settings.rackAware, Throttles: settings.throttles, Throttled: settings.throttled,
 		BrokerEpoch: b.brokerEpoch, Ask: b.askReplica, AlterPartition: b.alterPartition, Leads: b.leads,
 		OnCommitted: func(tp log.TopicPartition, hw int64) {
 			coords.committed(tp, hw)

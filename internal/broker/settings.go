@@ -109,6 +109,20 @@ func (s *settings) fetching() replica.Fetching {
 	}
 }
 
+// throttles are the rates of throttled replicas.
+func (s *settings) throttles() (leader, follower int64) {
+	v := s.broker()
+	return config.LeaderReplicationThrottledRate.Get(v), config.FollowerReplicationThrottledRate.Get(v)
+}
+
+// throttled says whether this broker's replica of a partition is throttled as a leader's and as a follower's.
+func (s *settings) throttled(tp log.TopicPartition) (leader, follower bool) {
+	v := s.topic(tp.Topic)
+	name := itoa(tp.Partition) + ":" + s.node
+	in := func(list []string) bool { return slices.Contains(list, name) || slices.Contains(list, "*") }
+	return in(config.TopicLeaderThrottledReplicas.Get(v)), in(config.TopicFollowerThrottledReplicas.Get(v))
+}
+
 // rackAware says whether readers are sent to replicas of their rack.
 func (s *settings) rackAware() bool {
 	return strings.HasSuffix(config.ReplicaSelectorClass.Get(s.broker()), "RackAwareReplicaSelector")

@@ -34,8 +34,6 @@ var _ = later(replication,
 	row(Broker, Long, "controller.performance.always.log.threshold.ms", "2000", atLeast(0), medium, readOnly, hidden),
 	row(Broker, Long, "controller.performance.sample.period.ms", "60000", atLeast(100), medium, readOnly, hidden),
 	row(Broker, Long, "unclean.leader.election.interval.ms", "300000", atLeast(1), medium, readOnly, hidden),
-	row(Topic, List, "follower.replication.throttled.replicas", "", throttled{}, medium, clusterWide),
-	row(Topic, List, "leader.replication.throttled.replicas", "", throttled{}, medium, clusterWide),
 	row(Topic, Boolean, "unclean.leader.election.enable", "false", nil, medium, clusterWide),
 )
 

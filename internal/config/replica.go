@@ -18,6 +18,10 @@ var (
 		"Time after which a replica that has not caught up with its leader is no longer in sync.")
 	ReplicaShedMs = own(integer("ottla.replica.shed.ms", "500", atLeast(0), medium, clusterWide,
 		"Time for which one slow replica may hold up what all others have on disk, before its leader goes on without it; 0 lets replica.lag.time.max.ms decide alone. At least two replicas, and as many as min.insync.replicas, stay."))
+	TopicLeaderThrottledReplicas = ListKey{def(Topic, List, "leader.replication.throttled.replicas", "", throttled{}, medium, clusterWide,
+		"Replicas, partition:broker or *, whose broker sends no more than leader.replication.throttled.rate to replicas that are not in sync.")}
+	TopicFollowerThrottledReplicas = ListKey{def(Topic, List, "follower.replication.throttled.replicas", "", throttled{}, medium, clusterWide,
+		"Replicas, partition:broker or *, whose broker fetches no more than follower.replication.throttled.rate while they are not in sync.")}
 	ReplicaSelectorClass = text("replica.selector.class", null, nil, medium, readOnly,
 		"org.apache.kafka.common.replica.RackAwareReplicaSelector sends consumers to an in-sync replica in their own rack (client.rack); unset, they read from the leader.")
 )

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand"
 	"os"
 	"slices"
@@ -34,6 +35,8 @@ type cluster struct {
 	id    [16]byte
 	nodes map[int32]*member
 
+	leaderRate, followerRate int64 // of throttled replicas
+
 	mu    sync.Mutex
 	state metadata.Partition
 	cut   map[int32]bool // cannot be reached nor reach anybody
@@ -51,7 +54,7 @@ type member struct {
 }
 
 func newClusterOf(t *testing.T, ids ...int32) *cluster {
-	c := &cluster{t: t, tp: log.TopicPartition{Topic: "a"}, id: [16]byte{7}, nodes: map[int32]*member{}, cut: map[int32]bool{}}
+	c := &cluster{t: t, tp: log.TopicPartition{Topic: "a"}, id: [16]byte{7}, nodes: map[int32]*member{}, cut: map[int32]bool{}, leaderRate: math.MaxInt64, followerRate: math.MaxInt64}
 	c.state = metadata.Partition{Replicas: ids, ISR: ids, Leader: ids[0]}
 	for _, id := range ids {
 		n := &member{c: c, id: id, disk: vfs.NewMem()}
@@ -88,6 +91,8 @@ func (n *member) start() {
 			return n.c.ask(ctx, n.id, node, req)
 		},
 		AlterPartition: n.c.alter,
+		Throttles:      func() (int64, int64) { return n.c.leaderRate, n.c.followerRate },
+		Throttled:      func(log.TopicPartition) (bool, bool) { return true, true },
 	})
 	n.alive = true
 }
@@ -473,6 +478,36 @@ func TestLowWatermark(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestThrottle: a copy that is being built up takes no more than its rate, on either side; those in sync are not held.
+func TestThrottle(t *testing.T) {
+	for _, leader := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newClusterOf(t, 1, 2, 3)
+			defer c.close()
+			c.nodes[3].stop(false)
+			c.elect(1, 1, 2)
+			<-time.After(6 * time.Second) // nobody waits any longer for one that has just been in sync and might be again
+			if leader {
+				c.leaderRate = 1000
+			} else {
+				c.followerRate = 1000
+			}
+			for range 60 {
+				expect(t, "produce", c.produce(1, 10, "some bytes"), 0)
+			}
+			size := len(c.bytes(1))
+			begun := time.Now()
+			c.nodes[3].start()
+			c.publish()
+			c.awaitISR(3)
+			if took, least := time.Since(begun), time.Duration(size-2000)*time.Millisecond; !leader && took < least/10 || leader && took < least {
+				t.Fatalf("%d bytes at 1000 a second took %s", size, took)
+			}
+			c.equal(1, 2, 3)
+		})
+	}
 }
 
 // TestDamage: a flipped bit in any copy is never served, and repaired from another one.

@@ -119,6 +119,9 @@ func (f *fetcher) append(d *followed, l *log.Log, b []byte) (bool, error) {
 		return false, nil
 	}
 	_, err := l.AppendAsFollower(b, log.AppendOptions{LeaderEpoch: d.epoch, Now: f.m.clock.Now().UnixMilli()})
+	if err == nil {
+		f.m.counted(d.p, len(b))
+	}
 	return err == nil, err
 }
 

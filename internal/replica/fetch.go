@@ -197,8 +197,8 @@ func readCommitted(p FetchParams, f *FetchPartition, l *log.Log, hw, lso log.Off
 // follower's disk has.
 func (m *Manager) readFollower(p FetchParams, f *FetchPartition, part *Partition, l *log.Log, left int, minOne bool, r *FetchResult) {
 	end := l.LogEnd()
-	limit := min(left, int(f.MaxBytes))
-	s, err := l.Read(f.FetchOffset, limit, end, minOne)
+	limit, held := m.sends(part, p.Replica, min(left, int(f.MaxBytes)))
+	s, err := l.Read(f.FetchOffset, limit, end, minOne && (!held || limit > 0))
 	if err != nil {
 		r.Err = err
 		return
@@ -220,6 +220,9 @@ func (m *Manager) readFollower(p FetchParams, f *FetchPartition, part *Partition
 	r.Slice, r.start = s, end
 	if s.Len() > 0 {
 		r.start = at
+		if held {
+			m.throttle.out.take(s.Len())
+		}
 	}
 	r.HighWatermark = l.HighWatermark().Offset
 }

@@ -145,7 +145,11 @@ func (f *fetcher) news() {
 // later has a partition asked for again after a pause, and not before.
 func (f *fetcher) later(d *followed) {
 	d.failures++
-	pause := min(backoffMin<<min(d.failures-1, 10), f.m.fetching().BackoffMax)
+	f.pause(d, min(backoffMin<<min(d.failures-1, 10), f.m.fetching().BackoffMax))
+}
+
+// pause leaves a partition out of the session for a while.
+func (f *fetcher) pause(d *followed, pause time.Duration) {
 	if f.named[d.key()] == d {
 		delete(f.named, d.key())
 		f.m.fetchers.mu.Lock()
@@ -329,6 +333,10 @@ func (f *fetcher) name(req *kmsg.FetchRequest, queue []*followed, o Fetching) {
 		l, err := d.p.Log()
 		if err != nil {
 			f.later(d)
+			continue
+		}
+		if f.m.waits(d.p) {
+			f.pause(d, throttlePause)
 			continue
 		}
 		rp := kmsg.NewFetchRequestTopicPartition()

@@ -56,6 +56,10 @@ type Options struct {
 	Ask func(ctx context.Context, node int32, lane string, req kmsg.Request) (kmsg.Response, error)
 	// RackAware says whether readers are sent to a replica in their rack (replica.selector.class).
 	RackAware func() bool
+	// Throttles gives the bytes a second that throttled replicas that are not in sync may take from this broker and bring to it, and Throttled
+	// whether a replica of this broker is (KIP-73).
+	Throttles func() (leader, follower int64)
+	Throttled func(tp log.TopicPartition) (leader, follower bool)
 	// AlterPartition asks the active controller.
 	AlterPartition func(ctx context.Context, req *kmsg.AlterPartitionRequest) (*kmsg.AlterPartitionResponse, error)
 }
@@ -80,6 +84,7 @@ type Manager struct {
 	ask              func(ctx context.Context, node int32, lane string, req kmsg.Request) (kmsg.Response, error)
 	rackAware        func() bool
 	leads            func() bool
+	throttle         throttle
 	followers        followers
 	isr              isrManager
 	fetchers         fetchers
@@ -122,6 +127,7 @@ func NewManager(o Options) *Manager {
 		m.brokerEpoch = func() int64 { return -1 }
 	}
 	m.born = m.clock.Now()
+	m.throttle.rates, m.throttle.of = o.Throttles, o.Throttled
 	m.followers.parked = map[int32]map[*delayedFetch]struct{}{}
 	m.fetchers.running = map[fetcherKey]*fetcher{}
 	m.isr.m, m.isr.alter = m, o.AlterPartition
