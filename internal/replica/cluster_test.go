@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,7 +36,7 @@ type cluster struct {
 	id    [16]byte
 	nodes map[int32]*member
 
-	leaderRate, followerRate int64 // of throttled replicas
+	leaderRate, followerRate atomic.Int64 // of throttled replicas
 
 	mu    sync.Mutex
 	state metadata.Partition
@@ -54,7 +55,9 @@ type member struct {
 }
 
 func newClusterOf(t *testing.T, ids ...int32) *cluster {
-	c := &cluster{t: t, tp: log.TopicPartition{Topic: "a"}, id: [16]byte{7}, nodes: map[int32]*member{}, cut: map[int32]bool{}, leaderRate: math.MaxInt64, followerRate: math.MaxInt64}
+	c := &cluster{t: t, tp: log.TopicPartition{Topic: "a"}, id: [16]byte{7}, nodes: map[int32]*member{}, cut: map[int32]bool{}}
+	c.leaderRate.Store(math.MaxInt64)
+	c.followerRate.Store(math.MaxInt64)
 	c.state = metadata.Partition{Replicas: ids, ISR: ids, Leader: ids[0]}
 	for _, id := range ids {
 		n := &member{c: c, id: id, disk: vfs.NewMem()}
@@ -91,7 +94,7 @@ func (n *member) start() {
 			return n.c.ask(ctx, n.id, node, req)
 		},
 		AlterPartition: n.c.alter,
-		Throttles:      func() (int64, int64) { return n.c.leaderRate, n.c.followerRate },
+		Throttles:      func() (int64, int64) { return n.c.leaderRate.Load(), n.c.followerRate.Load() },
 		Throttled:      func(log.TopicPartition) (bool, bool) { return true, true },
 	})
 	n.alive = true
@@ -490,9 +493,9 @@ func TestThrottle(t *testing.T) {
 			c.elect(1, 1, 2)
 			<-time.After(6 * time.Second) // nobody waits any longer for one that has just been in sync and might be again
 			if leader {
-				c.leaderRate = 1000
+				c.leaderRate.Store(1000)
 			} else {
-				c.followerRate = 1000
+				c.followerRate.Store(1000)
 			}
 			for range 60 {
 				expect(t, "produce", c.produce(1, 10, "some bytes"), 0)
