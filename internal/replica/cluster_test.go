@@ -97,7 +97,9 @@ func (n *member) start() {
 		Throttles:      func() (int64, int64) { return n.c.leaderRate.Load(), n.c.followerRate.Load() },
 		Throttled:      func(log.TopicPartition) (bool, bool) { return true, true },
 	})
+	n.c.mu.Lock()
 	n.alive = true
+	n.c.mu.Unlock()
 }
 
 // stop ends a member as a crash would: what was not synced is lost where lose says so.
