@@ -179,10 +179,20 @@ func (n *Node) setMembers(list []Member) {
 
 // Members are those who vote and those who will, by node.
 func (n *Node) Members() (voters, learners []Member) {
-	for _, id := range n.conf.GetVoters() {
+	vote, learn := n.conf.GetVoters(), slices.Concat(n.conf.GetLearners(), n.conf.GetLearnersNext())
+	if out := n.conf.GetVotersOutgoing(); len(out) > 0 { // between two sets of voters, where both are needed: the new ones do not count yet
+		for _, id := range vote {
+			if !slices.Contains(out, id) {
+				learn = append(learn, id)
+			}
+		}
+		vote = out
+		learn = slices.DeleteFunc(learn, func(id uint64) bool { return slices.Contains(vote, id) })
+	}
+	for _, id := range vote {
 		voters = append(voters, n.members[id])
 	}
-	for _, id := range slices.Concat(n.conf.GetLearners(), n.conf.GetLearnersNext()) {
+	for _, id := range learn {
 		learners = append(learners, n.members[id])
 	}
 	byNode := func(a, b Member) int { return int(a.Node) - int(b.Node) }
