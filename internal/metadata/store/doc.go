@@ -12,5 +12,6 @@
 // before later batches is an error that stops the start, with the file and position.
 //
 // The package knows files, batches and epochs. It must never know what the records mean beyond replaying them into
-// an image, nor who proposes them. The consensus library will stand behind the same Proposer.
+// an image, nor who proposes them. On a node that
+// follows others, a member of a quorum too, it only keeps what they committed (follow.go).
 package store
